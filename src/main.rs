@@ -1,0 +1,3 @@
+//! The `lurcher` command.
+
+fn main() {}

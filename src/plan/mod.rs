@@ -1,0 +1,138 @@
+//! The scenario resolved: every default filled in, every random choice drawn from the seed.
+//!
+//! May use `units` and `scenario`. Pure and deterministic: the same scenario and seed give the same plan, byte for
+//! byte, and what happens to message `seq` of a publisher is a function of the plan alone ([`Publisher`], [`draw`]),
+//! so that a plan can be cut into parts by fleet member and nothing has to be remembered to judge it afterwards.
+
+pub mod body;
+pub mod draw;
+pub mod expect;
+pub mod fleet;
+mod resolve;
+pub mod routing;
+pub mod schedule;
+pub mod topology;
+
+use serde::{Deserialize, Serialize};
+
+pub use body::BodyPlan;
+pub use expect::{Expectation, Metric, Statistic};
+pub use fleet::{AckPlan, ConfirmPlan, ConsumerFleet, Message, ProducerFleet, Publisher, Route, Subscriber, WorkPlan};
+pub use resolve::{PlanError, resolve};
+pub use schedule::{RateProfile, Schedule};
+pub use topology::{BindingPlan, ExchangePlan, QueuePlan, TopologyPlan};
+
+pub use crate::scenario::broker::{Network, Provider};
+pub use crate::scenario::consumer::{PrefetchScope, StreamOffset};
+pub use crate::scenario::producer::{Again, ClientKind};
+pub use crate::scenario::topology::{ExchangeKind, QueueKind};
+
+/// Free values of AMQP: arguments and headers.
+pub type Arguments = std::collections::BTreeMap<String, serde_json::Value>;
+
+/// What will be run, and what must hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Version of the scenario format.
+    pub schema: u32,
+    /// Name of the scenario.
+    pub name: String,
+    /// What it proves.
+    pub description: Option<String>,
+    /// Where every random choice came from.
+    pub seed: u64,
+    /// Where the broker comes from. Holds no password.
+    pub broker: BrokerPlan,
+    /// What is declared.
+    pub topology: TopologyPlan,
+    /// Fleets that publish.
+    pub producers: Vec<ProducerFleet>,
+    /// Fleets that consume.
+    pub consumers: Vec<ConsumerFleet>,
+    /// How long, or how much.
+    pub load: LoadPlan,
+    /// What must hold.
+    pub expect: Vec<Expectation>,
+}
+
+impl Plan {
+    /// The fleet and the place in it of the publisher `id`.
+    pub fn publisher(&self, id: u16) -> Option<(&ProducerFleet, &Publisher)> {
+        self.producers.iter().find_map(|fleet| fleet.publishers.iter().find(|p| p.id == id).map(|p| (fleet, p)))
+    }
+
+    /// Publishers of all fleets together.
+    pub fn publisher_count(&self) -> usize {
+        self.producers.iter().map(|fleet| fleet.publishers.len()).sum()
+    }
+}
+
+/// Where the broker comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BrokerPlan {
+    /// `auto`, `container`, `process` or `external`.
+    pub provider: Provider,
+    /// Image of the container.
+    pub image: String,
+    /// How a container is reached.
+    pub network: Network,
+    /// AMQP port on 127.0.0.1; none: a free one.
+    pub amqp_port: Option<u16>,
+    /// Management port on 127.0.0.1; none: a free one.
+    pub management_port: Option<u16>,
+    /// Lines for `rabbitmq.conf`.
+    pub config: Vec<String>,
+    /// Plugins beside those that the harness needs.
+    pub plugins: Vec<String>,
+    /// Processors that a container may use.
+    pub cpus: Option<f64>,
+    /// Memory that a container may use, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// How long the broker may take to get ready.
+    pub startup_timeout_us: u64,
+    /// The external broker's AMQP URL as the scenario's author wrote it, `${…}` unfilled, password struck out.
+    pub url: Option<String>,
+    /// The external broker's management URL, likewise.
+    pub management_url: Option<String>,
+    /// Where the TLS material is; never the material itself.
+    pub tls: Option<TlsPlan>,
+    /// Whether the identity is the client certificate's (SASL EXTERNAL).
+    pub auth_external: bool,
+    /// Heartbeat that the clients ask for.
+    pub heartbeat_us: Option<u64>,
+}
+
+/// Paths of TLS material.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsPlan {
+    /// Certificates of the authorities to trust.
+    pub ca: Option<String>,
+    /// The client's certificate chain.
+    pub cert: Option<String>,
+    /// The client's private key.
+    pub key: Option<String>,
+}
+
+/// How long, or how much. All times in microseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadPlan {
+    /// Load before the measurement.
+    pub warmup_us: u64,
+    /// Measured load; none: until the messages are sent.
+    pub duration_us: Option<u64>,
+    /// End early when every consumed queue was empty for this long.
+    pub stop_when_empty_us: Option<u64>,
+    /// End early when nothing was confirmed or consumed for this long.
+    pub stop_when_idle_us: Option<u64>,
+    /// How long consumers may take to empty their queues.
+    pub drain_us: u64,
+    /// Most that 99 of 100 sends may be late through the generator's own doing.
+    pub max_lag_us: u64,
+}
+
+impl LoadPlan {
+    /// End of the load on the run's clock, which is 0 at the start of the warm-up; none: until the messages are sent.
+    pub fn end_us(&self) -> Option<u64> {
+        self.duration_us.map(|duration| duration.saturating_add(self.warmup_us))
+    }
+}

@@ -1,0 +1,55 @@
+//! The scenario as its writer wrote it: serde types that refuse unknown keys, checks that read across them,
+//! and diagnostics that point at the line.
+//!
+//! May use `units` only. No default is filled in here: what was left out stays `None`, and `plan` resolves it.
+
+pub mod broker;
+pub mod consumer;
+pub mod either;
+pub mod load;
+pub mod producer;
+pub mod topology;
+
+use serde::{Deserialize, Serialize};
+
+pub use broker::Broker;
+pub use consumer::Consumer;
+pub use load::{Expectations, Load};
+pub use producer::Producer;
+pub use topology::{Exchange, Queue};
+
+/// The version of the scenario format that this build reads and writes.
+pub const SCHEMA: u32 = 1;
+
+/// One scenario file: what to run and what must hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Version of the scenario format; always 1.
+    pub schema: u32,
+    /// Name of the scenario; the folder of its records is called after it.
+    pub name: String,
+    /// What the scenario proves, in one sentence.
+    pub description: Option<String>,
+    /// Where every random choice of the plan comes from. Default 0.
+    pub seed: Option<u64>,
+    /// Where the broker comes from. Default: a container, else a local process.
+    pub broker: Option<Broker>,
+    /// Exchanges to declare.
+    #[serde(default, rename = "exchange")]
+    pub exchanges: Vec<Exchange>,
+    /// Queues to declare, each with its bindings.
+    #[serde(default, rename = "queue")]
+    pub queues: Vec<Queue>,
+    /// Fleets of producers.
+    #[serde(default, rename = "producer")]
+    pub producers: Vec<Producer>,
+    /// Fleets of consumers.
+    #[serde(default, rename = "consumer")]
+    pub consumers: Vec<Consumer>,
+    /// How long, or how many messages.
+    pub load: Option<Load>,
+    /// What must hold for the verdict `pass`.
+    #[schemars(with = "Option<std::collections::BTreeMap<String, serde_json::Value>>")]
+    pub expect: Option<Expectations>,
+}
