@@ -66,6 +66,8 @@ pub struct QueueAccount {
     pub dead_lettered: BTreeMap<String, u64>,
     /// Distinct messages removed by a rule of the topology: a time to live or a length limit.
     pub removed_by_rule: u64,
+    /// Of these, how many no counter of the broker bears out, because none could be read.
+    pub removed_unverified: u64,
     /// Distinct messages still there after the drain.
     pub left_in_queue: u64,
     /// Confirmed, and none of the above.
@@ -94,6 +96,22 @@ impl QueueAccount {
     /// Messages dead-lettered from here, for any reason.
     pub fn dead_lettered_total(&self) -> u64 {
         self.dead_lettered.values().sum()
+    }
+
+    /// Adds the counts of `other`, whose queue is the same.
+    pub fn add(&mut self, other: &Self) {
+        let Self { queue: _, dead_lettered, .. } = other;
+        for (reason, count) in dead_lettered {
+            *self.dead_lettered.entry(reason.clone()).or_default() += count;
+        }
+        macro_rules! add {
+            ($($field:ident),*) => { $(self.$field += other.$field;)* };
+        }
+        add!(
+            routed, delivered, redelivered_flag, acknowledged, consumed, removed_by_rule, removed_unverified,
+            left_in_queue, lost, possibly_lost, recovered, republished, redelivered, unflagged, phantom, corrupt,
+            misordered, misrouted
+        );
     }
 
     /// Right side less left side of the conservation: 0 where the books balance.

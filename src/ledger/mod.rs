@@ -1,8 +1,409 @@
 //! What happened to every message, exactly; no sampling, ever.
 //!
-//! May use `units` and `stamp` only; no clock, no network. The journal (hot path, bounded memory) takes what publishers
-//! and subscribers saw; the reconciliation is a pure function of it.
+//! May use `units` and `stamp` only; no clock, no network. The [`Ledger`] is the journal: publishers and subscribers write
+//! to it in batches, from any thread. Its memory is bounded: 1.5 bytes for each message and copy that is not settled,
+//! and nearly nothing for a settled stretch. [`Ledger::account`] reconciles it, a pure function of what was written.
 
 pub mod account;
+mod book;
+pub mod incidents;
+mod lane;
+mod offences;
+mod reconcile;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use account::{Account, Cause, PublisherAccount, QueueAccount, Violation, ViolationClass};
+pub use reconcile::{Evidence, Foretold, RemovalEvidence};
+
+use crate::stamp::{Reading, Stamp};
+use book::{Book, Copy, Standing};
+use offences::{Offence, Offences};
+
+/// Where copies of a message end up: a queue, or one reader of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// Name of the queue; for a stream `QUEUE#READER`.
+    pub name: String,
+    /// A rule of the topology may remove messages that nobody consumed, without a trace.
+    pub removes: bool,
+    /// Kind of queue, as the broker's counters name it: `classic`, `quorum` or `stream`.
+    pub kind: &'static str,
+    /// A reader that may begin after a publisher's first messages.
+    pub may_skip_head: bool,
+}
+
+/// Which destinations each message is foretold to reach.
+pub trait Routes: Send + Sync {
+    /// Numbers of the destinations of message `sequence` of `publisher`, in ascending order.
+    fn destinations(&self, publisher: u16, sequence: u64) -> &[u32];
+}
+
+/// How a publish ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The broker acked.
+    Confirmed,
+    /// The broker nacked.
+    Nacked,
+    /// Unroutable and returned.
+    Returned,
+    /// The connection or the time ran out before an answer.
+    Unconfirmed,
+}
+
+/// A message that a subscriber (or the audit) received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Where, by number.
+    pub destination: u32,
+    /// What its stamp says.
+    pub reading: Reading,
+    /// The broker's redelivered flag.
+    pub redelivered: bool,
+    /// When, in microseconds on the run's clock.
+    pub observed_us: u64,
+    /// Destination that it was dead-lettered from, by number, and the reason.
+    pub dead_lettered: Option<(u32, Arc<str>)>,
+}
+
+/// What the ledger makes of an arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// The first delivery of this copy.
+    First,
+    /// A repeated delivery.
+    Repeated(Cause),
+    /// Not a message of this run.
+    Phantom,
+    /// Its checksum does not match.
+    Corrupt,
+}
+
+/// Running counts, for live figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Running {
+    /// Messages published.
+    pub published: u64,
+    /// Copies foretold for the messages published.
+    pub routed: u64,
+    /// Copies consumed.
+    pub consumed: u64,
+    /// Copies dead-lettered, as far as they were seen.
+    pub dead_lettered: u64,
+    /// Repeated deliveries.
+    pub duplicates: u64,
+    /// Messages that wait for the broker's answer.
+    pub pending: u64,
+}
+
+/// The journal of a run.
+pub struct Ledger {
+    run: u32,
+    destinations: Vec<Destination>,
+    routes: Arc<dyn Routes>,
+    books: Vec<Mutex<Book>>,
+    tallies: Vec<Mutex<QueueAccount>>,
+    /// Copies foretold so far, by destination.
+    routed: std::sync::atomic::AtomicU64,
+    offences: Mutex<Offences>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere ends the run; what was written until then still counts.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ledger {
+    /// An empty ledger for the run `run`, with `publishers` publishers.
+    pub fn new(run: u32, publishers: usize, destinations: Vec<Destination>, routes: Arc<dyn Routes>) -> Self {
+        let tally = |destination: &Destination| {
+            Mutex::new(QueueAccount { queue: destination.name.clone(), ..QueueAccount::default() })
+        };
+        Self {
+            run,
+            tallies: destinations.iter().map(tally).collect(),
+            destinations,
+            routes,
+            books: (0..publishers).map(|_| Mutex::default()).collect(),
+            routed: std::sync::atomic::AtomicU64::new(0),
+            offences: Mutex::default(),
+        }
+    }
+
+    /// The run whose stamps count.
+    pub fn run(&self) -> u32 {
+        self.run
+    }
+
+    /// Destinations, by number.
+    pub fn destinations(&self) -> &[Destination] {
+        &self.destinations
+    }
+
+    fn book(&self, publisher: u16) -> Option<MutexGuard<'_, Book>> {
+        self.books.get(usize::from(publisher)).map(lock)
+    }
+
+    /// `count` further messages of `publisher` go out for the first time, its next sequences in order. Call it before
+    /// they are handed to the client, so that none can arrive unknown.
+    pub fn published(&self, publisher: u16, count: usize, confirms: bool) {
+        let Some(mut book) = self.book(publisher) else { return };
+        let mut copies = 0;
+        for _ in 0..count {
+            let route = self.routes.destinations(publisher, book.next);
+            copies += route.len() as u64;
+            book.publish(route.len(), confirms);
+        }
+        self.routed.fetch_add(copies, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// A message of `publisher` goes out again.
+    pub fn published_again(&self, publisher: u16, sequence: u64) {
+        if let Some(mut book) = self.book(publisher) {
+            book.publish_again(sequence, self.routes.destinations(publisher, sequence));
+        }
+    }
+
+    /// The broker answered, or will not any more.
+    pub fn settled(&self, publisher: u16, settled: impl IntoIterator<Item = (u64, Settled)>) {
+        let Some(mut book) = self.book(publisher) else { return };
+        for (sequence, outcome) in settled {
+            book.settle(
+                sequence,
+                match outcome {
+                    Settled::Confirmed => Standing::Confirmed,
+                    Settled::Nacked => Standing::Nacked,
+                    Settled::Returned => Standing::Returned,
+                    Settled::Unconfirmed => Standing::Unconfirmed,
+                },
+            );
+        }
+    }
+
+    /// Messages were delivered to the subscriber of `order`; `seen` gets what the ledger makes of each.
+    pub fn delivered(&self, order: &mut Order, arrivals: &[Arrival], seen: &mut Vec<Seen>) {
+        let mut tally = Tallying::new(self);
+        let mut books = OpenBook::new(self);
+        for arrival in arrivals {
+            let made = self.arrive(&mut books, &mut tally, arrival, true);
+            let counts = tally.of(arrival.destination);
+            counts.delivered += 1;
+            counts.redelivered_flag += u64::from(arrival.redelivered);
+            match made {
+                Seen::Repeated(Cause::Republished) => counts.republished += 1,
+                Seen::Repeated(Cause::Redelivered) => counts.redelivered += 1,
+                Seen::Repeated(_) => counts.unflagged += 1,
+                Seen::First | Seen::Phantom | Seen::Corrupt => {}
+            }
+            if let (Seen::First, Reading::Ours(stamp)) = (made, arrival.reading)
+                && order.is_overtaken(arrival.destination, &stamp)
+            {
+                counts.misordered += 1;
+                self.offend(ViolationClass::Misordered, None, arrival);
+            }
+            if let Seen::Repeated(cause) = made {
+                self.offend(ViolationClass::Duplicate, Some(cause), arrival);
+            }
+            seen.push(made);
+        }
+    }
+
+    /// Consumers settled messages as done.
+    pub fn consumed(&self, messages: impl IntoIterator<Item = (u32, Reading)>) {
+        let mut tally = Tallying::new(self);
+        let mut books = OpenBook::new(self);
+        for (destination, reading) in messages {
+            tally.of(destination).acknowledged += 1;
+            let Reading::Ours(stamp) = reading else { continue };
+            let copy = self.copy(destination, &stamp);
+            if books.of(stamp.publisher).is_some_and(|book| stamp.sequence < book.next && !book.close(stamp.sequence, copy))
+            {
+                tally.of(destination).consumed += 1;
+            }
+        }
+    }
+
+    /// The audit found messages in a queue after the drain.
+    pub fn found(&self, arrivals: &[Arrival]) {
+        let mut tally = Tallying::new(self);
+        let mut books = OpenBook::new(self);
+        for arrival in arrivals {
+            self.arrive(&mut books, &mut tally, arrival, false);
+            let Reading::Ours(stamp) = arrival.reading else { continue };
+            let copy = self.copy(arrival.destination, &stamp);
+            if books.of(stamp.publisher).is_some_and(|book| stamp.sequence < book.next && !book.close(stamp.sequence, copy))
+            {
+                tally.of(arrival.destination).left_in_queue += 1;
+            }
+        }
+    }
+
+    /// What every arrival has in common: whose it is, whether it belongs here, and what it says of where it was before.
+    fn arrive(&self, books: &mut OpenBook<'_>, tally: &mut Tallying<'_>, arrival: &Arrival, delivery: bool) -> Seen {
+        let stamp = match arrival.reading {
+            Reading::Ours(stamp) => stamp,
+            Reading::Corrupt(_) => {
+                tally.of(arrival.destination).corrupt += 1;
+                self.offend(ViolationClass::Corrupt, None, arrival);
+                return Seen::Corrupt;
+            }
+            Reading::Foreign => {
+                tally.of(arrival.destination).phantom += 1;
+                self.offend(ViolationClass::Phantom, Some(Cause::NoStamp), arrival);
+                return Seen::Phantom;
+            }
+        };
+        let known = books.of(stamp.publisher).filter(|book| stamp.sequence < book.next);
+        let Some(book) = known else {
+            tally.of(arrival.destination).phantom += 1;
+            self.offend(ViolationClass::Phantom, Some(Cause::NeverSent), arrival);
+            return Seen::Phantom;
+        };
+        let copy = self.copy(arrival.destination, &stamp);
+        let is_new_here = !book.is_delivered(stamp.sequence, copy) && !book.is_closed(stamp.sequence, copy);
+        if let Some((from, reason)) = &arrival.dead_lettered {
+            let left = self.copy(*from, &stamp);
+            if !book.close(stamp.sequence, left) {
+                *tally.of(*from).dead_lettered.entry(reason.to_string()).or_default() += 1;
+            }
+            if is_new_here && matches!(copy, Copy::Elsewhere(_)) {
+                tally.of(arrival.destination).routed += 1;
+            }
+        } else if is_new_here && matches!(copy, Copy::Elsewhere(_)) {
+            tally.of(arrival.destination).misrouted += 1;
+            self.offend(ViolationClass::Misrouted, None, arrival);
+        }
+        if !delivery {
+            return Seen::First;
+        }
+        let repeated =
+            book.deliver(stamp.sequence, (copy, arrival.destination), stamp.attempt, arrival.redelivered);
+        repeated.map_or(Seen::First, Seen::Repeated)
+    }
+
+    fn copy(&self, destination: u32, stamp: &Stamp) -> Copy {
+        let route = self.routes.destinations(stamp.publisher, stamp.sequence);
+        route.iter().position(|to| *to == destination).map_or(Copy::Elsewhere(destination), Copy::Routed)
+    }
+
+    fn offend(&self, class: ViolationClass, cause: Option<Cause>, arrival: &Arrival) {
+        lock(&self.offences).push(Offence {
+            class,
+            cause,
+            destination: Some(arrival.destination),
+            stamp: match arrival.reading {
+                Reading::Ours(stamp) | Reading::Corrupt(stamp) => Some(stamp),
+                Reading::Foreign => None,
+            },
+            observed_us: Some(arrival.observed_us),
+        });
+    }
+
+    /// Counts so far. Cheap enough to be asked twice a second.
+    pub fn running(&self) -> Running {
+        let mut running =
+            Running { routed: self.routed.load(std::sync::atomic::Ordering::Relaxed), ..Running::default() };
+        for book in &self.books {
+            let book = lock(book);
+            running.published += book.next;
+            running.pending += book.pending();
+        }
+        for tally in &self.tallies {
+            let tally = lock(tally);
+            running.consumed += tally.consumed;
+            running.dead_lettered += tally.dead_lettered_total();
+            running.duplicates += tally.republished + tally.redelivered + tally.unflagged;
+        }
+        running
+    }
+
+    /// Messages of `publisher` that were published.
+    pub fn published_by(&self, publisher: u16) -> u64 {
+        self.book(publisher).map_or(0, |book| book.next)
+    }
+}
+
+/// The highest sequence that one subscriber saw, of each publisher at each destination.
+#[derive(Debug, Clone, Default)]
+pub struct Order {
+    highest: std::collections::HashMap<(u32, u16), u64>,
+    last: Option<((u32, u16), u64)>,
+}
+
+impl Order {
+    /// Notes a first delivery; true where a higher sequence came before it.
+    fn is_overtaken(&mut self, destination: u32, stamp: &Stamp) -> bool {
+        let key = (destination, stamp.publisher);
+        // Most deliveries come from the publisher that the one before came from.
+        if let Some((last_key, highest)) = &mut self.last
+            && *last_key == key
+        {
+            let overtaken = stamp.sequence < *highest;
+            *highest = (*highest).max(stamp.sequence);
+            return overtaken;
+        }
+        if let Some((last_key, highest)) = self.last.take() {
+            self.highest.insert(last_key, highest);
+        }
+        let highest = self.highest.get(&key).copied().unwrap_or(0);
+        self.last = Some((key, highest.max(stamp.sequence)));
+        stamp.sequence < highest
+    }
+}
+
+/// The book of the publisher that a batch is at; batches come mostly from one publisher at a time.
+struct OpenBook<'a> {
+    ledger: &'a Ledger,
+    held: Option<(u16, MutexGuard<'a, Book>)>,
+}
+
+impl<'a> OpenBook<'a> {
+    fn new(ledger: &'a Ledger) -> Self {
+        Self { ledger, held: None }
+    }
+
+    fn of(&mut self, publisher: u16) -> Option<&mut Book> {
+        if self.held.as_ref().is_none_or(|(held, _)| *held != publisher) {
+            // Let go first: two books are never held at once, so that no order of locks matters.
+            self.held = None;
+            self.held = self.ledger.book(publisher).map(|book| (publisher, book));
+        }
+        self.held.as_mut().map(|(_, book)| &mut **book)
+    }
+}
+
+/// Counts of a batch by destination, added to the ledger's at its end.
+struct Tallying<'a> {
+    ledger: &'a Ledger,
+    counts: Vec<(u32, QueueAccount)>,
+}
+
+impl<'a> Tallying<'a> {
+    fn new(ledger: &'a Ledger) -> Self {
+        Self { ledger, counts: Vec::new() }
+    }
+
+    fn of(&mut self, destination: u32) -> &mut QueueAccount {
+        let at = match self.counts.iter().position(|(to, _)| *to == destination) {
+            Some(at) => at,
+            None => {
+                self.counts.push((destination, QueueAccount::default()));
+                self.counts.len() - 1
+            }
+        };
+        &mut self.counts[at].1
+    }
+}
+
+impl Drop for Tallying<'_> {
+    fn drop(&mut self) {
+        for (destination, counts) in self.counts.drain(..) {
+            if let Some(tally) = self.ledger.tallies.get(destination as usize) {
+                lock(tally).add(&counts);
+            }
+        }
+    }
+}

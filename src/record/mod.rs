@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use crate::ledger::account::{Account, Cause, PublisherAccount, QueueAccount, Violation, ViolationClass};
+pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
 
 /// Version of `run.json`; moves when its form changes.
@@ -323,43 +324,6 @@ pub struct FaultRow {
     pub started_us: Option<u64>,
     /// When it was healed.
     pub healed_us: Option<u64>,
-}
-
-/// Something that happened to a connection or a channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Incident {
-    /// When, in microseconds on the run's clock.
-    pub at_us: i64,
-    /// Fleet.
-    pub fleet: String,
-    /// Member of the fleet.
-    pub member: u32,
-    /// What happened.
-    pub kind: IncidentKind,
-    /// The broker's reply or the system's error.
-    pub detail: String,
-}
-
-/// What happened to a connection or a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum IncidentKind {
-    /// The connection ended.
-    Disconnected,
-    /// It was opened again.
-    Reconnected,
-    /// Opening it again failed.
-    ReconnectFailed,
-    /// The broker closed the channel.
-    ChannelClosed,
-    /// The broker cancelled a subscription.
-    Cancelled,
-    /// The broker blocked the connection.
-    Blocked,
-    /// The broker unblocked it.
-    Unblocked,
-    /// A confirm did not come in time.
-    ConfirmTimeout,
 }
 
 /// One queue at one time, as the broker tells.

@@ -1,0 +1,85 @@
+//! Messages that wait for the broker's answer, in the order in which they were sent.
+
+use std::collections::{HashMap, VecDeque};
+
+/// A message on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flight {
+    pub(super) sequence: u64,
+    pub(super) attempt: u8,
+    /// When it should have been sent first, in microseconds on the run's clock.
+    pub(super) intended_us: u64,
+    /// When this attempt was sent.
+    pub(super) sent_us: u64,
+}
+
+/// The confirm window of one publisher.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    by_sequence: HashMap<u64, Flight>,
+    /// Oldest first; those answered since are skipped when they come to the front.
+    by_age: VecDeque<(u64, u8)>,
+}
+
+impl Flights {
+    pub(super) fn len(&self) -> usize {
+        self.by_sequence.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_sequence.is_empty()
+    }
+
+    pub(super) fn add(&mut self, flight: Flight) {
+        self.by_sequence.insert(flight.sequence, flight);
+        self.by_age.push_back((flight.sequence, flight.attempt));
+    }
+
+    pub(super) fn answered(&mut self, sequence: u64) -> Option<Flight> {
+        self.by_sequence.remove(&sequence)
+    }
+
+    /// When the oldest was sent.
+    pub(super) fn oldest_us(&mut self) -> Option<u64> {
+        while let Some((sequence, attempt)) = self.by_age.front() {
+            match self.by_sequence.get(sequence) {
+                Some(flight) if flight.attempt == *attempt => return Some(flight.sent_us),
+                _ => self.by_age.pop_front(),
+            };
+        }
+        None
+    }
+
+    /// Gives up all of them, in the order of their sequences.
+    pub(super) fn give_up(&mut self) -> Vec<Flight> {
+        self.by_age.clear();
+        let mut flights: Vec<_> = self.by_sequence.drain().map(|(_, flight)| flight).collect();
+        flights.sort_unstable_by_key(|flight| flight.sequence);
+        flights
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flight(sequence: u64, sent_us: u64) -> Flight {
+        Flight { sequence, attempt: 0, intended_us: 0, sent_us }
+    }
+
+    #[test]
+    fn the_oldest_is_the_one_that_waits_longest() {
+        let mut flights = Flights::default();
+        [flight(0, 10), flight(1, 20), flight(2, 30)].into_iter().for_each(|flight| flights.add(flight));
+        assert_eq!(flights.oldest_us(), Some(10));
+        flights.answered(0);
+        flights.answered(2);
+        assert_eq!((flights.oldest_us(), flights.len()), (Some(20), 1));
+        // Sent again: its age is that of the new attempt.
+        flights.answered(1);
+        flights.add(Flight { attempt: 1, ..flight(1, 50) });
+        assert_eq!(flights.oldest_us(), Some(50));
+        assert_eq!(flights.give_up().len(), 1);
+        assert!(flights.is_empty() && flights.oldest_us().is_none());
+    }
+}

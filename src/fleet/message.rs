@@ -1,0 +1,107 @@
+//! Puts a message together: what the plan says of it, its stamp, its body and its properties.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::client::{MoreProperties, Outgoing, Properties};
+use crate::plan::{Arguments, BodyMaker, FieldError, Fields, Moment, ProducerFleet, PropertiesPlan, Publisher};
+use crate::stamp::{STAMP_LEN, Stamp};
+
+/// Makes the messages of one fleet.
+pub(super) struct MessageMaker {
+    fleet: Arc<ProducerFleet>,
+    bodies: BodyMaker,
+    keys: Vec<Arc<str>>,
+    /// For each route, the properties that need filling in or are set at all; none where there are none.
+    more: Vec<Option<PropertyMaker>>,
+}
+
+impl MessageMaker {
+    /// # Errors
+    /// A property's text has a field that is unknown; the plan refuses these first.
+    pub(super) fn new(fleet: &Arc<ProducerFleet>) -> Result<Self, FieldError> {
+        let property = |route: &crate::plan::Route| PropertyMaker::new(&fleet.properties, &route.headers);
+        Ok(Self {
+            fleet: Arc::clone(fleet),
+            bodies: BodyMaker::new(fleet),
+            keys: fleet.routes.iter().map(|route| Arc::from(route.key.as_str())).collect(),
+            more: fleet.routes.iter().map(property).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The message that `stamp` names, sent now.
+    pub(super) fn make(&self, publisher: &Publisher, stamp: &Stamp, moment: &Moment) -> Outgoing {
+        let message = self.fleet.message(publisher, stamp.sequence);
+        let mut body = Vec::with_capacity(message.size as usize);
+        let mut header = None;
+        if self.bodies.is_template() {
+            self.bodies.append(publisher, stamp.sequence, message.size, moment, &mut body);
+            header = Some(stamp.encode(&body));
+        } else {
+            body.extend_from_slice(&[0; STAMP_LEN]);
+            self.bodies.append(publisher, stamp.sequence, message.size, moment, &mut body);
+            let (head, rest) = body.split_at_mut(STAMP_LEN);
+            head.copy_from_slice(&stamp.encode(rest));
+        }
+        let more = self.more[message.route].as_ref();
+        Outgoing {
+            token: stamp.sequence,
+            routing_key: Arc::clone(&self.keys[message.route]),
+            properties: Properties {
+                priority: message.priority,
+                stamp: header,
+                more: more.map(|more| more.make(&self.fleet.name, publisher, stamp.sequence, moment)),
+            },
+            body: Bytes::from(body),
+        }
+    }
+}
+
+/// Properties with their texts parsed.
+struct PropertyMaker {
+    plan: PropertiesPlan,
+    headers: Arguments,
+    texts: [Option<Fields>; 7],
+}
+
+impl PropertyMaker {
+    fn new(plan: &PropertiesPlan, route_headers: &Arguments) -> Result<Option<Self>, FieldError> {
+        let mut headers = plan.headers.clone();
+        headers.extend(route_headers.clone());
+        let PropertiesPlan { content_type, content_encoding, message_id, correlation_id, reply_to, kind, app_id, .. } =
+            plan;
+        let texts = [content_type, content_encoding, message_id, correlation_id, reply_to, kind, app_id];
+        let any = plan.expiration_ms.is_some() || !headers.is_empty() || texts.iter().any(|text| text.is_some());
+        let mut parsed: [Option<Fields>; 7] = Default::default();
+        for (parsed, text) in parsed.iter_mut().zip(texts) {
+            *parsed = text.as_deref().map(Fields::parse).transpose()?;
+        }
+        Ok(any.then(|| Self { plan: plan.clone(), headers, texts: parsed }))
+    }
+
+    fn make(&self, fleet: &str, publisher: &Publisher, sequence: u64, moment: &Moment) -> Box<MoreProperties> {
+        let fill = |fields: &Option<Fields>| fields.as_ref().map(|fields| fields.fill(fleet, publisher, sequence, moment));
+        let [content_type, content_encoding, message_id, correlation_id, reply_to, kind, app_id] =
+            self.texts.each_ref().map(fill);
+        let headers = self.headers.iter().map(|(name, value)| {
+            let filled = match value {
+                serde_json::Value::String(text) if text.contains("{{") => Fields::parse(text)
+                    .map_or_else(|_| value.clone(), |fields| fields.fill(fleet, publisher, sequence, moment).into()),
+                _ => value.clone(),
+            };
+            (name.clone(), filled)
+        });
+        Box::new(MoreProperties {
+            expiration_ms: self.plan.expiration_ms,
+            content_type,
+            content_encoding,
+            message_id,
+            correlation_id,
+            reply_to,
+            kind,
+            app_id,
+            headers: headers.collect(),
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! What a fleet counts while it runs: running counts for the intervals, and its latencies.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::latency::Recorder;
+
+/// Running counts of one fleet, since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Messages sent for the first time.
+    pub published: AtomicU64,
+    /// Messages acked by the broker.
+    pub confirmed: AtomicU64,
+    /// Messages nacked by the broker.
+    pub nacked: AtomicU64,
+    /// Messages returned.
+    pub returned: AtomicU64,
+    /// Deliveries.
+    pub delivered: AtomicU64,
+    /// Deliveries settled as done.
+    pub consumed: AtomicU64,
+    /// Repeated deliveries.
+    pub duplicates: AtomicU64,
+    /// Deliveries received and not yet settled.
+    pub unsettled: AtomicI64,
+    /// Largest schedule lag since it was last taken, in microseconds.
+    pub lag_max_us: AtomicU64,
+}
+
+/// [`Counters`] at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Messages sent for the first time.
+    pub published: u64,
+    /// Messages acked by the broker.
+    pub confirmed: u64,
+    /// Messages nacked by the broker.
+    pub nacked: u64,
+    /// Messages returned.
+    pub returned: u64,
+    /// Deliveries.
+    pub delivered: u64,
+    /// Deliveries settled as done.
+    pub consumed: u64,
+    /// Repeated deliveries.
+    pub duplicates: u64,
+}
+
+impl Counters {
+    /// The counts as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Snapshot {
+            published: load(&self.published),
+            confirmed: load(&self.confirmed),
+            nacked: load(&self.nacked),
+            returned: load(&self.returned),
+            delivered: load(&self.delivered),
+            consumed: load(&self.consumed),
+            duplicates: load(&self.duplicates),
+        }
+    }
+
+    /// The largest lag since the last call.
+    pub fn take_lag_max_us(&self) -> u64 {
+        self.lag_max_us.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// Adds to a running count.
+pub(super) fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+/// What a fleet of producers measures.
+#[derive(Default)]
+pub struct ProducerMeters {
+    /// Running counts.
+    pub counters: Counters,
+    /// From the intended send to the confirm.
+    pub confirm: Recorder,
+    /// From the actual send to the confirm.
+    pub confirm_from_send: Recorder,
+    /// From the intended to the actual send.
+    pub schedule_lag: Recorder,
+    /// The part of the lag that is the generator's own doing.
+    pub own_lag: Recorder,
+    /// Sends of the measured load that had an intended time.
+    pub paced_sends: AtomicU64,
+    /// Of these, those whose own lag was above the limit.
+    pub late_sends: AtomicU64,
+    /// Time held up by a full confirm window or by the broker's socket, in microseconds.
+    pub held_us: AtomicU64,
+}
+
+/// What a fleet of consumers measures.
+#[derive(Default)]
+pub struct ConsumerMeters {
+    /// Running counts.
+    pub counters: Counters,
+    /// From the intended send to the delivery.
+    pub end_to_end: Recorder,
+    /// From the actual send to the delivery.
+    pub end_to_end_from_send: Recorder,
+    /// From the intended send to the dead-lettering, by the broker's stamp in whole seconds.
+    pub time_to_dead_letter: Recorder,
+}

@@ -1,0 +1,92 @@
+//! One copy of each message of a publisher: two bits per message, and none for a chunk in which all is done.
+
+/// Messages in a chunk.
+pub(super) const CHUNK: usize = 4096;
+const WORDS: usize = CHUNK / 64;
+
+/// The copies of one chunk of messages at one destination.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Lane {
+    /// Nothing arrived yet.
+    #[default]
+    Untouched,
+    /// Some arrived.
+    Open(Box<Bits>),
+    /// Every copy that was expected here is closed, so that the bits need no keeping.
+    Done,
+}
+
+/// Whether each copy was delivered, and whether it is accounted for.
+#[derive(Debug, Clone)]
+pub(super) struct Bits {
+    delivered: [u64; WORDS],
+    closed: [u64; WORDS],
+    closed_count: u16,
+}
+
+fn set(words: &mut [u64; WORDS], at: usize) -> bool {
+    let (word, bit) = (&mut words[at / 64], 1u64 << (at % 64));
+    let was_set = *word & bit != 0;
+    *word |= bit;
+    was_set
+}
+
+fn get(words: &[u64; WORDS], at: usize) -> bool {
+    words[at / 64] & (1 << (at % 64)) != 0
+}
+
+impl Lane {
+    fn bits(&mut self) -> Option<&mut Bits> {
+        if let Self::Untouched = self {
+            *self = Self::Open(Box::new(Bits { delivered: [0; WORDS], closed: [0; WORDS], closed_count: 0 }));
+        }
+        match self {
+            Self::Open(bits) => Some(bits),
+            Self::Untouched | Self::Done => None,
+        }
+    }
+
+    /// Notes a delivery; true where the copy was delivered before.
+    pub(super) fn deliver(&mut self, at: usize) -> bool {
+        self.bits().is_none_or(|bits| set(&mut bits.delivered, at))
+    }
+
+    /// Notes that the copy is accounted for; true where it was before.
+    pub(super) fn close(&mut self, at: usize) -> bool {
+        self.bits().is_none_or(|bits| {
+            let was_closed = set(&mut bits.closed, at);
+            bits.closed_count += u16::from(!was_closed);
+            was_closed
+        })
+    }
+
+    pub(super) fn is_delivered(&self, at: usize) -> bool {
+        match self {
+            Self::Untouched => false,
+            Self::Open(bits) => get(&bits.delivered, at),
+            Self::Done => true,
+        }
+    }
+
+    pub(super) fn is_closed(&self, at: usize) -> bool {
+        match self {
+            Self::Untouched => false,
+            Self::Open(bits) => get(&bits.closed, at),
+            Self::Done => true,
+        }
+    }
+
+    /// Drops the bits where all `expected` copies are closed.
+    pub(super) fn compact(&mut self, expected: u16) {
+        if let Self::Open(bits) = self
+            && bits.closed_count == expected
+        {
+            *self = Self::Done;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Open(_))
+    }
+}

@@ -1,0 +1,398 @@
+//! The ledger against small stories told by hand, and against a naive model that remembers everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const RUN: u32 = 7;
+
+/// Every message of every publisher goes to the destinations of `0`'s n-th list, n being its sequence modulo their number.
+struct InTurn(Vec<Vec<u32>>);
+
+impl Routes for InTurn {
+    fn destinations(&self, _publisher: u16, sequence: u64) -> &[u32] {
+        &self.0[(sequence % self.0.len() as u64) as usize]
+    }
+}
+
+struct Nothing;
+
+impl Foretold for Nothing {
+    fn planned(&self, _publisher: u16) -> Option<u64> {
+        None
+    }
+    fn intended_us(&self, _publisher: u16, sequence: u64) -> Option<u64> {
+        Some(sequence * 10)
+    }
+    fn publisher_name(&self, publisher: u16) -> String {
+        format!("fleet/{publisher}")
+    }
+}
+
+fn destination(name: &str, removes: bool) -> Destination {
+    Destination { name: name.to_owned(), removes, kind: "classic", may_skip_head: false }
+}
+
+fn ledger(publishers: usize, routes: Vec<Vec<u32>>) -> Ledger {
+    let destinations = vec![destination("a", false), destination("b", false), destination("dead", false)];
+    Ledger::new(RUN, publishers, destinations, Arc::new(InTurn(routes)))
+}
+
+fn stamp(publisher: u16, sequence: u64, attempt: u8) -> Stamp {
+    Stamp { run: RUN, publisher, attempt, sequence, intended_us: sequence * 10, lag_us: 0 }
+}
+
+fn arrival(destination: u32, stamp: Stamp, redelivered: bool) -> Arrival {
+    Arrival { destination, reading: Reading::Ours(stamp), redelivered, observed_us: 99, dead_lettered: None }
+}
+
+fn account(ledger: &Ledger) -> Account {
+    let removed = RemovalEvidence::Counted(BTreeMap::new());
+    ledger.account(&Evidence { foretold: &Nothing, removed })
+}
+
+fn confirm(ledger: &Ledger, publisher: u16, sequences: std::ops::Range<u64>) {
+    ledger.published(publisher, (sequences.end - sequences.start) as usize, true);
+    ledger.settled(publisher, sequences.map(|sequence| (sequence, Settled::Confirmed)));
+}
+
+fn consume(ledger: &Ledger, destination: u32, stamps: &[Stamp]) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    let arrivals: Vec<_> = stamps.iter().map(|stamp| arrival(destination, *stamp, false)).collect();
+    ledger.delivered(&mut Order::default(), &arrivals, &mut seen);
+    ledger.consumed(stamps.iter().map(|stamp| (destination, Reading::Ours(*stamp))));
+    seen
+}
+
+#[test]
+fn all_is_well() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..10_000);
+    consume(&ledger, 0, &(0..10_000).map(|n| stamp(0, n, 0)).collect::<Vec<_>>());
+    let account = account(&ledger);
+    assert_eq!((account.queues[0].routed, account.queues[0].consumed, account.queues[0].lost), (10_000, 10_000, 0));
+    assert_eq!(account.violations_total, 0);
+    assert_eq!(account.publishers[0].confirmed, 10_000);
+    assert_eq!(account.queues[0].imbalance(), 0);
+}
+
+#[test]
+fn a_confirmed_message_that_never_came_is_lost_and_named() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..5000);
+    let but_one: Vec<_> = (0..5000).filter(|n| *n != 4097).map(|n| stamp(0, n, 0)).collect();
+    consume(&ledger, 0, &but_one);
+    let account = account(&ledger);
+    assert_eq!((account.queues[0].lost, account.queues[0].imbalance()), (1, 0));
+    let violation = &account.violations[0];
+    assert_eq!((violation.class, violation.sequence), (ViolationClass::Lost, Some(4097)));
+    assert_eq!(violation.intended_us, Some(40_970));
+    assert_eq!(
+        violation.history,
+        "published by fleet/0, confirmed; neither consumed, dead-lettered nor left in the queue"
+    );
+}
+
+#[test]
+fn a_copy_missing_at_one_queue_of_two_is_lost_there_only() {
+    let ledger = ledger(1, vec![vec![0, 1]]);
+    confirm(&ledger, 0, 0..3);
+    consume(&ledger, 0, &[stamp(0, 0, 0), stamp(0, 1, 0), stamp(0, 2, 0)]);
+    consume(&ledger, 1, &[stamp(0, 0, 0), stamp(0, 2, 0)]);
+    let account = account(&ledger);
+    assert_eq!((account.queues[0].lost, account.queues[1].lost), (0, 1));
+    assert_eq!(account.violations[0].queue.as_deref(), Some("b"));
+}
+
+#[test]
+fn delivered_but_never_acknowledged_is_not_consumed() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..1);
+    ledger.delivered(&mut Order::default(), &[arrival(0, stamp(0, 0, 0), false)], &mut Vec::new());
+    assert_eq!(account(&ledger).queues[0].lost, 1);
+}
+
+#[test]
+fn what_the_audit_finds_is_left_not_lost() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..4);
+    consume(&ledger, 0, &[stamp(0, 0, 0)]);
+    ledger.found(&[arrival(0, stamp(0, 1, 0), false), arrival(0, stamp(0, 3, 0), true)]);
+    let queue = &account(&ledger).queues[0];
+    assert_eq!((queue.consumed, queue.left_in_queue, queue.lost, queue.imbalance()), (1, 2, 1, 0));
+    assert_eq!(queue.delivered, 1, "the audit is no consumer");
+}
+
+#[test]
+fn duplicates_are_attributed() {
+    let ledger = ledger(1, vec![vec![0]]);
+    ledger.published(0, 3, true);
+    // 0 goes out twice and arrives twice; 1 comes again with the flag; 2 without it.
+    ledger.settled(0, [(0, Settled::Unconfirmed)]);
+    ledger.published_again(0, 0);
+    ledger.settled(0, (0..3).map(|n| (n, Settled::Confirmed)));
+    let mut seen = Vec::new();
+    let arrivals = [
+        arrival(0, stamp(0, 0, 0), false),
+        arrival(0, stamp(0, 0, 1), false),
+        arrival(0, stamp(0, 0, 1), true),
+        arrival(0, stamp(0, 1, 0), false),
+        arrival(0, stamp(0, 1, 0), true),
+        arrival(0, stamp(0, 2, 0), false),
+        arrival(0, stamp(0, 2, 0), false),
+    ];
+    ledger.delivered(&mut Order::default(), &arrivals, &mut seen);
+    use Cause::{Redelivered, Republished, Unflagged};
+    use Seen::{First, Repeated};
+    assert_eq!(
+        seen,
+        [
+            First,
+            Repeated(Republished),
+            Repeated(Redelivered),
+            First,
+            Repeated(Redelivered),
+            First,
+            Repeated(Unflagged)
+        ]
+    );
+    let queue = &account(&ledger).queues[0];
+    assert_eq!((queue.republished, queue.redelivered, queue.unflagged, queue.redelivered_flag), (1, 2, 1, 2));
+}
+
+#[test]
+fn a_resend_of_a_delivered_message_knows_its_first_attempt() {
+    let ledger = ledger(1, vec![vec![0]]);
+    ledger.published(0, 1, true);
+    consume(&ledger, 0, &[stamp(0, 0, 0)]);
+    ledger.settled(0, [(0, Settled::Unconfirmed)]);
+    ledger.published_again(0, 0);
+    ledger.settled(0, [(0, Settled::Confirmed)]);
+    assert_eq!(consume(&ledger, 0, &[stamp(0, 0, 1)]), [Seen::Repeated(Cause::Republished)]);
+    let account = account(&ledger);
+    assert_eq!((account.publishers[0].resends, account.publishers[0].confirmed), (1, 1));
+    assert_eq!((account.queues[0].consumed, account.queues[0].imbalance()), (1, 0));
+}
+
+#[test]
+fn strangers_are_phantoms_and_changed_messages_corrupt() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..1);
+    let with = |reading| Arrival { reading, ..arrival(0, stamp(0, 0, 0), false) };
+    let arrivals = [
+        with(Reading::Foreign),
+        with(Reading::Ours(stamp(0, 5, 0))),
+        with(Reading::Ours(stamp(9, 0, 0))),
+        with(Reading::Corrupt(stamp(0, 0, 0))),
+    ];
+    ledger.delivered(&mut Order::default(), &arrivals, &mut Vec::new());
+    let account = account(&ledger);
+    assert_eq!((account.queues[0].phantom, account.queues[0].corrupt, account.queues[0].lost), (3, 1, 1));
+    let causes: BTreeSet<_> =
+        account.violations.iter().filter(|v| v.class == ViolationClass::Phantom).map(|v| v.cause).collect();
+    assert_eq!(causes, BTreeSet::from([Some(Cause::NoStamp), Some(Cause::NeverSent)]));
+}
+
+#[test]
+fn order_is_watched_for_each_publisher_and_subscriber() {
+    let ledger = ledger(2, vec![vec![0]]);
+    confirm(&ledger, 0, 0..4);
+    confirm(&ledger, 1, 0..4);
+    let of = |publisher, sequence| arrival(0, stamp(publisher, sequence, 0), false);
+    let mut order = Order::default();
+    ledger.delivered(&mut order, &[of(0, 0), of(1, 3), of(0, 2), of(0, 1), of(1, 0)], &mut Vec::new());
+    // Another subscriber sees a lower sequence: competing consumers are no disorder.
+    ledger.delivered(&mut Order::default(), &[of(1, 1)], &mut Vec::new());
+    // A repeated delivery of a lower sequence is a duplicate, not a disorder.
+    ledger.delivered(&mut order, &[of(0, 0)], &mut Vec::new());
+    let queue = &account(&ledger).queues[0];
+    assert_eq!((queue.misordered, queue.unflagged), (2, 1));
+}
+
+#[test]
+fn nobody_owes_a_nacked_or_returned_message() {
+    let ledger = ledger(1, vec![vec![0]]);
+    ledger.published(0, 4, true);
+    let returned = [(0, Settled::Nacked), (1, Settled::Returned), (1, Settled::Confirmed), (2, Settled::Nacked)];
+    ledger.settled(0, returned);
+    // A nacked message that shows up all the same is accounted for.
+    consume(&ledger, 0, &[stamp(0, 2, 0)]);
+    let account = account(&ledger);
+    let publisher = &account.publishers[0];
+    assert_eq!((publisher.nacked, publisher.returned, publisher.unconfirmed, publisher.confirmed), (2, 1, 1, 0));
+    let queue = &account.queues[0];
+    assert_eq!((queue.routed, queue.consumed, queue.lost, queue.possibly_lost), (1, 1, 0, 1));
+    assert_eq!(queue.imbalance(), 0);
+}
+
+#[test]
+fn unconfirmed_is_possibly_lost_or_recovered() {
+    let ledger = ledger(1, vec![vec![0]]);
+    ledger.published(0, 2, true);
+    ledger.settled(0, [(0, Settled::Unconfirmed), (1, Settled::Unconfirmed)]);
+    consume(&ledger, 0, &[stamp(0, 1, 0)]);
+    let queue = &account(&ledger).queues[0];
+    assert_eq!((queue.possibly_lost, queue.recovered, queue.lost, queue.imbalance()), (1, 1, 0, 0));
+}
+
+#[test]
+fn a_message_routed_nowhere_is_lost_once() {
+    let ledger = ledger(1, vec![vec![], vec![0]]);
+    confirm(&ledger, 0, 0..4);
+    consume(&ledger, 0, &[stamp(0, 1, 0), stamp(0, 3, 0)]);
+    let account = account(&ledger);
+    assert_eq!((account.unroutable, account.queues[0].lost), (2, 0));
+    assert_eq!(account.violations[0].cause, Some(Cause::Unroutable));
+}
+
+#[test]
+fn dead_letters_leave_one_queue_and_reach_another() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..3);
+    consume(&ledger, 0, &[stamp(0, 0, 0)]);
+    let dead = |sequence| Arrival {
+        dead_lettered: Some((0, "expired".into())),
+        ..arrival(2, stamp(0, sequence, 0), false)
+    };
+    ledger.found(&[dead(1), dead(2)]);
+    let account = account(&ledger);
+    assert_eq!(account.queues[0].dead_lettered, BTreeMap::from([("expired".to_owned(), 2)]));
+    assert_eq!((account.queues[2].routed, account.queues[2].left_in_queue), (2, 2));
+    assert!(account.queues.iter().all(|queue| queue.imbalance() == 0 && queue.lost == 0));
+}
+
+#[test]
+fn a_stray_unbalances_the_books() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..1);
+    consume(&ledger, 0, &[stamp(0, 0, 0)]);
+    consume(&ledger, 1, &[stamp(0, 0, 0)]);
+    let account = account(&ledger);
+    assert_eq!((account.queues[1].misrouted, account.queues[1].imbalance()), (1, 1));
+}
+
+#[test]
+fn a_rule_explains_what_the_broker_counted_and_no_more() {
+    let destinations = vec![destination("bounded", true)];
+    let ledger = Ledger::new(RUN, 1, destinations, Arc::new(InTurn(vec![vec![0]])));
+    confirm(&ledger, 0, 0..100);
+    ledger.found(&(90..100).map(|n| arrival(0, stamp(0, n, 0), false)).collect::<Vec<_>>());
+    let counted = |n| RemovalEvidence::Counted(BTreeMap::from([("classic".to_owned(), n), ("quorum".to_owned(), 50)]));
+    let account = ledger.account(&Evidence { foretold: &Nothing, removed: counted(88) });
+    let queue = &account.queues[0];
+    assert_eq!((queue.removed_by_rule, queue.lost, queue.left_in_queue, queue.imbalance()), (88, 2, 10, 0));
+    assert_eq!((account.violations_total, account.violations[0].sequence), (2, Some(88)));
+    let believed = ledger.account(&Evidence { foretold: &Nothing, removed: RemovalEvidence::Unknown });
+    assert_eq!((believed.queues[0].removed_by_rule, believed.queues[0].removed_unverified), (90, 90));
+}
+
+#[test]
+fn a_settled_stretch_costs_nearly_nothing() {
+    let ledger = ledger(1, vec![vec![0]]);
+    let before_lost = 10;
+    confirm(&ledger, 0, 0..1_000_000);
+    for batch in 0..1000u64 {
+        let stamps: Vec<_> =
+            (batch * 1000..(batch + 1) * 1000).filter(|n| *n != before_lost).map(|n| stamp(0, n, 0)).collect();
+        consume(&ledger, 0, &stamps);
+    }
+    let bytes = lock(&ledger.books[0]).heap_bytes();
+    assert!(bytes < 100_000, "{bytes} bytes for a million messages, one of them lost");
+    assert_eq!(account(&ledger).queues[0].lost, 1);
+}
+
+/// What happened to one message in the naive model.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Consumed,
+    ConsumedTwice,
+    DeliveredOnly,
+    Left,
+    DeadLettered,
+    Gone,
+}
+
+fn any_fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        8 => Just(Fate::Consumed),
+        1 => Just(Fate::ConsumedTwice),
+        1 => Just(Fate::DeliveredOnly),
+        1 => Just(Fate::Left),
+        1 => Just(Fate::DeadLettered),
+        1 => Just(Fate::Gone),
+    ]
+}
+
+fn any_answer() -> impl Strategy<Value = Option<Settled>> {
+    prop_oneof![
+        8 => Just(Some(Settled::Confirmed)),
+        1 => Just(Some(Settled::Nacked)),
+        1 => Just(Some(Settled::Unconfirmed)),
+        1 => Just(None),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn agrees_with_a_model_that_remembers_everything(
+        messages in prop::collection::vec((any_answer(), any_fate()), 1..9000),
+    ) {
+        let ledger = ledger(1, vec![vec![0]]);
+        ledger.published(0, messages.len(), true);
+        let mut expected = QueueAccount { queue: "a".to_owned(), ..QueueAccount::default() };
+        let mut order = Order::default();
+        for (sequence, (answer, fate)) in messages.iter().enumerate() {
+            let stamp = stamp(0, sequence as u64, 0);
+            let here = arrival(0, stamp, false);
+            ledger.settled(0, answer.map(|answer| (sequence as u64, answer)));
+            let deliveries = match fate {
+                Fate::Consumed | Fate::DeliveredOnly => 1,
+                Fate::ConsumedTwice => 2,
+                Fate::Left | Fate::DeadLettered | Fate::Gone => 0,
+            };
+            for _ in 0..deliveries {
+                ledger.delivered(&mut order, std::slice::from_ref(&here), &mut Vec::new());
+                if !matches!(fate, Fate::DeliveredOnly) {
+                    ledger.consumed([(0, here.reading)]);
+                }
+            }
+            match fate {
+                Fate::Left => ledger.found(std::slice::from_ref(&here)),
+                Fate::DeadLettered => ledger.found(&[Arrival {
+                    destination: 2,
+                    dead_lettered: Some((0, "rejected".into())),
+                    ..here.clone()
+                }]),
+                _ => {}
+            }
+            let accounted = matches!(fate, Fate::Consumed | Fate::ConsumedTwice | Fate::Left | Fate::DeadLettered);
+            let confirmed = *answer == Some(Settled::Confirmed);
+            let unanswered = matches!(answer, None | Some(Settled::Unconfirmed));
+            expected.routed += u64::from(accounted || confirmed);
+            expected.delivered += deliveries;
+            expected.consumed += u64::from(matches!(fate, Fate::Consumed | Fate::ConsumedTwice));
+            expected.acknowledged += if matches!(fate, Fate::DeliveredOnly) { 0 } else { deliveries };
+            expected.unflagged += deliveries.saturating_sub(1);
+            expected.left_in_queue += u64::from(matches!(fate, Fate::Left));
+            if matches!(fate, Fate::DeadLettered) {
+                *expected.dead_lettered.entry("rejected".to_owned()).or_default() += 1;
+            }
+            expected.lost += u64::from(!accounted && confirmed);
+            expected.possibly_lost += u64::from(!accounted && unanswered);
+            expected.recovered += u64::from(accounted && unanswered);
+        }
+        let account = account(&ledger);
+        prop_assert_eq!(&account.queues[0], &expected);
+        prop_assert_eq!(account.queues[0].imbalance(), 0);
+        prop_assert_eq!(account.queues[2].imbalance(), 0);
+        let publisher = &account.publishers[0];
+        let outcomes = publisher.confirmed + publisher.nacked + publisher.returned + publisher.unconfirmed + publisher.sent;
+        prop_assert_eq!(outcomes, messages.len() as u64);
+        let listed = account.violations.iter().filter(|v| v.class == ViolationClass::Lost).count() as u64;
+        prop_assert_eq!(listed, expected.lost);
+    }
+}
