@@ -69,8 +69,9 @@ impl PropertyMaker {
     fn new(plan: &PropertiesPlan, route_headers: &Arguments) -> Result<Option<Self>, FieldError> {
         let mut headers = plan.headers.clone();
         headers.extend(route_headers.clone());
-        let PropertiesPlan { content_type, content_encoding, message_id, correlation_id, reply_to, kind, app_id, .. } =
-            plan;
+        let PropertiesPlan {
+            content_type, content_encoding, message_id, correlation_id, reply_to, kind, app_id, ..
+        } = plan;
         let texts = [content_type, content_encoding, message_id, correlation_id, reply_to, kind, app_id];
         let any = plan.expiration_ms.is_some() || !headers.is_empty() || texts.iter().any(|text| text.is_some());
         let mut parsed: [Option<Fields>; 7] = Default::default();
@@ -81,7 +82,8 @@ impl PropertyMaker {
     }
 
     fn make(&self, fleet: &str, publisher: &Publisher, sequence: u64, moment: &Moment) -> Box<MoreProperties> {
-        let fill = |fields: &Option<Fields>| fields.as_ref().map(|fields| fields.fill(fleet, publisher, sequence, moment));
+        let fill =
+            |fields: &Option<Fields>| fields.as_ref().map(|fields| fields.fill(fleet, publisher, sequence, moment));
         let [content_type, content_encoding, message_id, correlation_id, reply_to, kind, app_id] =
             self.texts.each_ref().map(fill);
         let headers = self.headers.iter().map(|(name, value)| {

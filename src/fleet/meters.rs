@@ -102,6 +102,4 @@ pub struct ConsumerMeters {
     pub end_to_end: Recorder,
     /// From the actual send to the delivery.
     pub end_to_end_from_send: Recorder,
-    /// From the intended send to the dead-lettering, by the broker's stamp in whole seconds.
-    pub time_to_dead_letter: Recorder,
 }

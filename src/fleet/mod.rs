@@ -4,6 +4,7 @@
 //! task that owns its channel and journals what it sees; nothing here prints.
 
 mod backoff;
+mod deaths;
 mod flights;
 mod message;
 mod meters;
@@ -19,10 +20,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+pub use deaths::{DeathCount, DeathKind, Deaths};
 pub use meters::{ConsumerMeters, Counters, ProducerMeters, Snapshot};
 pub use publisher::PublisherTask;
 pub use slot::{Slot, Source};
-pub use subscriber::{Destinations, SubscriberTask, arrival, time_to_dead_letter_us};
+pub use subscriber::{Destinations, SubscriberTask, arrival};
 
 use crate::ledger::Ledger;
 use crate::ledger::incidents::{Incident, IncidentKind, Incidents};
@@ -112,6 +114,8 @@ pub struct Shared {
     pub publishers_busy: AtomicU32,
     /// Publishers that still have messages to send.
     pub publishers_sending: AtomicU32,
+    /// Dead letters that were found.
+    pub deaths: Deaths,
     /// Run, as stamps name it.
     pub run: u32,
 }

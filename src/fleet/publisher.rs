@@ -231,7 +231,11 @@ impl PublisherTask {
         self.send_new(&due, now_us, batch);
         // A full batch is ours to hurry; only a full window is the broker's.
         let more_is_due = !self.finished && next_due_us.is_none();
-        if more_is_due && window_room <= BATCH { self.pace.hold(now_us) } else { self.pace.release(now_us) }
+        if more_is_due && window_room <= BATCH {
+            self.pace.hold(now_us)
+        } else {
+            self.pace.release(now_us)
+        }
         next_due_us
     }
 
@@ -241,13 +245,20 @@ impl PublisherTask {
         match &self.fleet.rate {
             Some(profile) => {
                 let turn = (u64::from(self.me.place), self.fleet.publishers.len() as u64);
-                let schedule =
-                    Schedule::new(profile, self.shared.load.warmup_us, turn, self.me.start_us, end_us, self.me.messages);
+                let schedule = Schedule::new(
+                    profile,
+                    self.shared.load.warmup_us,
+                    turn,
+                    self.me.start_us,
+                    end_us,
+                    self.me.messages,
+                );
                 // What was due before the end and could not go by then stays unsent.
                 schedule.due_us(sequence).filter(|_| end_us.is_none_or(|end| now_us < end))
             }
             None => {
-                let over = self.me.messages.is_some_and(|limit| sequence >= limit) || end_us.is_some_and(|end| now_us >= end);
+                let over =
+                    self.me.messages.is_some_and(|limit| sequence >= limit) || end_us.is_some_and(|end| now_us >= end);
                 (!over).then_some(now_us.max(self.me.start_us))
             }
         }

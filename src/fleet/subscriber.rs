@@ -10,9 +10,7 @@ use super::meters::{ConsumerMeters, add};
 use super::slot::{Held, Slot};
 use super::work::Worker;
 use super::{Shared, Stage, backoff, reached};
-use crate::client::{
-    ClientError, Delivery, QueueSubscription, Settle, SubscriberLink, SubscriberSetup,
-};
+use crate::client::{ClientError, Delivery, QueueSubscription, Settle, SubscriberLink, SubscriberSetup};
 use crate::latency::Sample;
 use crate::ledger::incidents::IncidentKind;
 use crate::ledger::{Arrival, Order, Seen};
@@ -170,7 +168,11 @@ impl SubscriberTask {
     }
 
     /// Journals a batch, works it off and settles it.
-    async fn take(&mut self, link: &mut dyn SubscriberLink, deliveries: &mut Vec<Delivery>) -> Result<Taken, ClientError> {
+    async fn take(
+        &mut self,
+        link: &mut dyn SubscriberLink,
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<Taken, ClientError> {
         let observed_us = self.shared.now_us();
         let arrivals: Vec<_> = deliveries.iter().map(|delivery| self.arrival(delivery, observed_us)).collect();
         let mut seen = Vec::with_capacity(arrivals.len());
@@ -222,16 +224,14 @@ impl SubscriberTask {
             us: observed_us.saturating_sub(from_us),
             measured: self.shared.is_measured(intended_us),
         };
-        self.meters.end_to_end.record(stamps.clone().map(|(stamp, at)| sample(stamp.intended_us, stamp.intended_us, at)));
+        self.meters
+            .end_to_end
+            .record(stamps.clone().map(|(stamp, at)| sample(stamp.intended_us, stamp.intended_us, at)));
         let sent_us = |stamp: &Stamp| stamp.intended_us + stamp.lag_us;
         self.meters
             .end_to_end_from_send
             .record(stamps.map(|(stamp, at)| sample(stamp.intended_us, sent_us(&stamp), at)));
-        let deaths = deliveries.iter().zip(arrivals).filter(|(delivery, _)| delivery.death.is_some());
-        self.meters.time_to_dead_letter.record(deaths.filter_map(|(delivery, arrival)| {
-            let us = time_to_dead_letter_us(delivery, &arrival.reading, &self.shared)?;
-            Some(Sample { us, measured: true })
-        }));
+        self.shared.deaths.note(deliveries, arrivals.iter().map(|arrival| arrival.reading), &self.shared);
     }
 
     /// Settles what is worked off.
@@ -296,11 +296,4 @@ pub fn arrival(
         dead_lettered: death
             .and_then(|death| destinations.named(&death.queue).map(|from| (from, Arc::from(death.reason.as_str())))),
     }
-}
-
-/// From the intended send to the dead-lettering, in microseconds; the broker's stamp is in whole seconds.
-pub fn time_to_dead_letter_us(delivery: &Delivery, reading: &Reading, shared: &Shared) -> Option<u64> {
-    let Reading::Ours(stamp) = reading else { return None };
-    let died_us = delivery.death.as_ref()?.unix_seconds?.saturating_mul(1_000_000);
-    Some(died_us.saturating_sub(shared.clock.unix_us(stamp.intended_us)))
 }

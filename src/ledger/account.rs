@@ -47,7 +47,8 @@ pub struct PublisherAccount {
 
 /// What became of the copies that the topology routed to one queue.
 ///
-/// `routed = consumed + dead_lettered + removed_by_rule + left_in_queue + lost`, or the books do not balance.
+/// `routed = consumed + dead_lettered + removed_by_rule + left_in_queue + lost` (`+ unaccounted` in a run that was cut
+/// short), or the books do not balance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueAccount {
     /// Queue; for a stream `QUEUE#SUBSCRIBER`, since each reader has copies of its own.
@@ -74,6 +75,8 @@ pub struct QueueAccount {
     pub lost: u64,
     /// Unconfirmed or sent without confirms, and missing.
     pub possibly_lost: u64,
+    /// Missing in a run whose queues were not read to their end: nobody can tell what became of them.
+    pub unaccounted: u64,
     /// Unconfirmed, and seen here all the same.
     pub recovered: u64,
     /// Repeated deliveries because the producer sent the message again.
@@ -108,9 +111,25 @@ impl QueueAccount {
             ($($field:ident),*) => { $(self.$field += other.$field;)* };
         }
         add!(
-            routed, delivered, redelivered_flag, acknowledged, consumed, removed_by_rule, removed_unverified,
-            left_in_queue, lost, possibly_lost, recovered, republished, redelivered, unflagged, phantom, corrupt,
-            misordered, misrouted
+            routed,
+            delivered,
+            redelivered_flag,
+            acknowledged,
+            consumed,
+            removed_by_rule,
+            removed_unverified,
+            left_in_queue,
+            lost,
+            possibly_lost,
+            unaccounted,
+            recovered,
+            republished,
+            redelivered,
+            unflagged,
+            phantom,
+            corrupt,
+            misordered,
+            misrouted
         );
     }
 

@@ -219,7 +219,9 @@ impl Ledger {
             tally.of(destination).acknowledged += 1;
             let Reading::Ours(stamp) = reading else { continue };
             let copy = self.copy(destination, &stamp);
-            if books.of(stamp.publisher).is_some_and(|book| stamp.sequence < book.next && !book.close(stamp.sequence, copy))
+            if books
+                .of(stamp.publisher)
+                .is_some_and(|book| stamp.sequence < book.next && !book.close(stamp.sequence, copy))
             {
                 tally.of(destination).consumed += 1;
             }
@@ -234,7 +236,9 @@ impl Ledger {
             self.arrive(&mut books, &mut tally, arrival, false);
             let Reading::Ours(stamp) = arrival.reading else { continue };
             let copy = self.copy(arrival.destination, &stamp);
-            if books.of(stamp.publisher).is_some_and(|book| stamp.sequence < book.next && !book.close(stamp.sequence, copy))
+            if books
+                .of(stamp.publisher)
+                .is_some_and(|book| stamp.sequence < book.next && !book.close(stamp.sequence, copy))
             {
                 tally.of(arrival.destination).left_in_queue += 1;
             }
@@ -279,8 +283,7 @@ impl Ledger {
         if !delivery {
             return Seen::First;
         }
-        let repeated =
-            book.deliver(stamp.sequence, (copy, arrival.destination), stamp.attempt, arrival.redelivered);
+        let repeated = book.deliver(stamp.sequence, (copy, arrival.destination), stamp.attempt, arrival.redelivered);
         repeated.map_or(Seen::First, Seen::Repeated)
     }
 

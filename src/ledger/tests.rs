@@ -50,7 +50,7 @@ fn arrival(destination: u32, stamp: Stamp, redelivered: bool) -> Arrival {
 
 fn account(ledger: &Ledger) -> Account {
     let removed = RemovalEvidence::Counted(BTreeMap::new());
-    ledger.account(&Evidence { foretold: &Nothing, removed })
+    ledger.account(&Evidence { foretold: &Nothing, removed, audited: true })
 }
 
 fn confirm(ledger: &Ledger, publisher: u16, sequences: std::ops::Range<u64>) {
@@ -148,15 +148,7 @@ fn duplicates_are_attributed() {
     use Seen::{First, Repeated};
     assert_eq!(
         seen,
-        [
-            First,
-            Repeated(Republished),
-            Repeated(Redelivered),
-            First,
-            Repeated(Redelivered),
-            First,
-            Repeated(Unflagged)
-        ]
+        [First, Repeated(Republished), Repeated(Redelivered), First, Repeated(Redelivered), First, Repeated(Unflagged)]
     );
     let queue = &account(&ledger).queues[0];
     assert_eq!((queue.republished, queue.redelivered, queue.unflagged, queue.redelivered_flag), (1, 2, 1, 2));
@@ -252,10 +244,8 @@ fn dead_letters_leave_one_queue_and_reach_another() {
     let ledger = ledger(1, vec![vec![0]]);
     confirm(&ledger, 0, 0..3);
     consume(&ledger, 0, &[stamp(0, 0, 0)]);
-    let dead = |sequence| Arrival {
-        dead_lettered: Some((0, "expired".into())),
-        ..arrival(2, stamp(0, sequence, 0), false)
-    };
+    let dead =
+        |sequence| Arrival { dead_lettered: Some((0, "expired".into())), ..arrival(2, stamp(0, sequence, 0), false) };
     ledger.found(&[dead(1), dead(2)]);
     let account = account(&ledger);
     assert_eq!(account.queues[0].dead_lettered, BTreeMap::from([("expired".to_owned(), 2)]));
@@ -280,12 +270,23 @@ fn a_rule_explains_what_the_broker_counted_and_no_more() {
     confirm(&ledger, 0, 0..100);
     ledger.found(&(90..100).map(|n| arrival(0, stamp(0, n, 0), false)).collect::<Vec<_>>());
     let counted = |n| RemovalEvidence::Counted(BTreeMap::from([("classic".to_owned(), n), ("quorum".to_owned(), 50)]));
-    let account = ledger.account(&Evidence { foretold: &Nothing, removed: counted(88) });
+    let account = ledger.account(&Evidence { foretold: &Nothing, removed: counted(88), audited: true });
     let queue = &account.queues[0];
     assert_eq!((queue.removed_by_rule, queue.lost, queue.left_in_queue, queue.imbalance()), (88, 2, 10, 0));
     assert_eq!((account.violations_total, account.violations[0].sequence), (2, Some(88)));
-    let believed = ledger.account(&Evidence { foretold: &Nothing, removed: RemovalEvidence::Unknown });
+    let believed = ledger.account(&Evidence { foretold: &Nothing, removed: RemovalEvidence::Unknown, audited: true });
     assert_eq!((believed.queues[0].removed_by_rule, believed.queues[0].removed_unverified), (90, 90));
+}
+
+#[test]
+fn what_was_not_read_to_its_end_is_not_called_lost() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..10);
+    consume(&ledger, 0, &[stamp(0, 0, 0)]);
+    let removed = RemovalEvidence::Unknown;
+    let account = ledger.account(&Evidence { foretold: &Nothing, removed, audited: false });
+    let queue = &account.queues[0];
+    assert_eq!((queue.lost, queue.unaccounted, queue.imbalance()), (0, 9, 0));
 }
 
 #[test]

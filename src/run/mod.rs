@@ -1,1 +1,330 @@
-//! (being built)
+//! The conductor: the only room that knows the broker, the fleets and (later) the faults. Phases in order.
+//!
+//! May use every room up to `record`. Prints nothing: what it tells goes to a listener.
+
+mod audit;
+mod error;
+mod evidence;
+mod fleets;
+mod host;
+mod routes;
+mod sampler;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, watch as channel};
+
+use crate::broker::{self, Broker, StartOptions};
+use crate::fleet::{Clock, Deaths, Shared, Stage};
+use crate::latency::IntervalLog;
+use crate::ledger::Ledger;
+use crate::ledger::incidents::Incidents;
+use crate::plan::Plan;
+use crate::record::progress::Progress;
+use crate::record::{Completeness, Phase, Record, ScenarioFacts};
+use crate::topology;
+
+use audit::Auditor;
+pub use error::RunError;
+use evidence::{Course, Evidence};
+use fleets::Fleets;
+use routes::{PlanDestinations, PlanRoutes};
+use sampler::{LogWriter, Sampled, Sampler};
+use watch::Watch;
+
+/// How long members may take to leave.
+const LEAVE_WITHIN: Duration = Duration::from_secs(15);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What to run, and who listens.
+pub struct Job {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The scenario that it came from.
+    pub scenario: ScenarioFacts,
+    /// Names the record.
+    pub id: String,
+    /// Wall-clock time of the start, UTC.
+    pub started_at: jiff::Timestamp,
+    /// How the broker is started or reached.
+    pub broker: StartOptions,
+    /// Where `latency.hlog` goes.
+    pub log: LogWriter,
+    /// Who listens. A listener that is slow misses live figures, nothing else.
+    pub progress: mpsc::Sender<Progress>,
+    /// Turns true when the run is to be cut short.
+    pub interrupt: channel::Receiver<bool>,
+}
+
+/// Carries out a plan on a broker. Whatever it started is removed when it returns.
+///
+/// # Errors
+/// What kept it from sending its first message, or from writing its log. What goes wrong later is in the record.
+pub async fn run(job: Job) -> Result<Record, RunError> {
+    let mut course = Course::new(&job);
+    course.enter(Phase::Broker).await;
+    let broker = broker::start(&job.plan.broker, &job.broker).await?;
+    course.note(format!("{} {} ({})", broker.facts().product, broker.facts().version, broker.facts().provider)).await;
+    let record = match interrupted(&job.interrupt) {
+        true => Err(RunError::Interrupted),
+        false => on_broker(job, &broker, &mut course).await,
+    };
+    let stopped = broker.stop().await;
+    course.tell(Progress::Ended).await;
+    let record = record?;
+    stopped?;
+    Ok(record)
+}
+
+fn interrupted(interrupt: &channel::Receiver<bool>) -> bool {
+    *interrupt.borrow()
+}
+
+/// Everything that a run shares while its fleets are up.
+struct Run<'a> {
+    plan: Arc<Plan>,
+    broker: &'a Broker,
+    shared: Arc<Shared>,
+    stage: channel::Sender<Stage>,
+    routes: Arc<PlanRoutes>,
+    destinations: Arc<PlanDestinations>,
+    watch: Arc<Watch>,
+    interrupt: channel::Receiver<bool>,
+}
+
+async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result<Record, RunError> {
+    let log = std::mem::replace(&mut job.log, Box::new(std::io::sink()));
+    let run = Run::new(&job, broker, course);
+    course.enter(Phase::Topology).await;
+    topology::declare(broker.endpoint(), &run.plan.topology).await?;
+    let counters_before = run.counters().await;
+    let mut fleets = Fleets::new();
+    let connected = fleets.connect(&run.plan, broker.endpoint(), &run.shared, &run.destinations).await;
+    let outcome = match connected {
+        Ok(()) => {
+            let names = run.plan.topology.queues.iter().map(|queue| queue.name.clone()).collect();
+            let watching = run.watch.watch(broker, &run.shared.clock, &names);
+            tokio::select! {
+                biased;
+                outcome = run.load_to_audit(&mut fleets, log, course) => outcome,
+                // The watch never ends by itself.
+                () = watching => Err(RunError::Interrupted),
+            }
+        }
+        Err(error) => Err(error),
+    };
+    let _ = run.stage.send(Stage::Leave);
+    fleets.left(LEAVE_WITHIN).await;
+    fleets.close().await;
+    let (sampled, ending) = outcome?;
+    let counters = run.counters_since(counters_before).await;
+    if job.plan.broker.provider == crate::plan::Provider::External {
+        let _ = topology::delete(broker.endpoint(), &run.plan.topology).await;
+    }
+    if let Some(error) = sampled.log_error {
+        return Err(RunError::Log(error));
+    }
+    Ok(Evidence { job: &job, run: &run, fleets: &fleets, sampled, ending, counters }.record(course))
+}
+
+/// How the load and what follows it went.
+struct Ending {
+    completeness: Completeness,
+    /// Whether every queue was read to its end.
+    audited: bool,
+    /// When the load ended, in microseconds on the run's clock.
+    load_ended_us: u64,
+    /// Processor time of this process during the measured load, in microseconds.
+    load_cpu_us: u64,
+}
+
+impl<'a> Run<'a> {
+    fn new(job: &Job, broker: &'a Broker, course: &Course) -> Self {
+        let plan = Arc::clone(&job.plan);
+        let destinations = Arc::new(PlanDestinations::new(&plan));
+        let routes = Arc::new(PlanRoutes::new(&plan, &destinations));
+        let run: u32 = rand::random();
+        let by_plan: Arc<dyn crate::ledger::Routes> = Arc::clone(&routes) as _;
+        let ledger = Ledger::new(run, plan.publisher_count(), destinations.destinations.clone(), by_plan);
+        let (stage, receiver) = channel::channel(Stage::Ready);
+        let shared = Arc::new(Shared {
+            ledger: Arc::new(ledger),
+            clock: Arc::clone(&course.clock),
+            stage: receiver,
+            incidents: Arc::new(Incidents::default()),
+            load: plan.load.clone(),
+            publishers_ready: AtomicU32::new(0),
+            publishers_busy: AtomicU32::new(0),
+            publishers_sending: AtomicU32::new(0),
+            deaths: Deaths::default(),
+            run,
+        });
+        let watch = Arc::new(Watch::default());
+        Self { plan, broker, shared, stage, routes, destinations, watch, interrupt: job.interrupt.clone() }
+    }
+
+    /// The phases from the first message to the last.
+    async fn load_to_audit(
+        &self,
+        fleets: &mut Fleets,
+        log: LogWriter,
+        course: &mut Course,
+    ) -> Result<(Sampled, Ending), RunError> {
+        let wall = SystemTime::now();
+        let unix_us = wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, crate::units::micros);
+        self.shared.clock.begin(Instant::now(), unix_us);
+        let (phases, receiver) = mpsc::channel(8);
+        let queue_name = |queue: usize| self.plan.topology.queues[queue].name.clone();
+        let log = IntervalLog::begin(log, wall);
+        let progress = course.listener();
+        let sampler = Sampler::new(&self.shared, &self.watch, fleets, &queue_name, log, progress, self.planned());
+        let sampling = tokio::spawn(sampler.run(receiver));
+        course.sample_phases(phases);
+
+        course.enter(Phase::Warmup).await;
+        let _ = self.stage.send(Stage::Load);
+        self.until(self.plan.load.warmup_us).await;
+        let load_cpu = host::cpu_time();
+        course.enter(Phase::Load).await;
+        self.load().await;
+        let load_ended_us = self.shared.clock.now_us();
+        let load_cpu_us = crate::units::micros(host::cpu_time().saturating_sub(load_cpu));
+        let (completeness, audited) = self.wind_up(fleets, course).await;
+        course.end_sampling();
+        let sampled = sampling.await.unwrap_or_default();
+        Ok((sampled, Ending { completeness, audited, load_ended_us, load_cpu_us }))
+    }
+
+    /// Heals, drains and audits; whether the run came to its end, and whether every queue was read to its end.
+    async fn wind_up(&self, fleets: &mut Fleets, course: &mut Course) -> (Completeness, bool) {
+        course.enter(Phase::Heal).await;
+        let auditor = Auditor {
+            plan: &self.plan,
+            endpoint: self.broker.endpoint(),
+            shared: &self.shared,
+            destinations: &self.destinations,
+        };
+        if !interrupted(&self.interrupt) {
+            course.enter(Phase::Drain).await;
+            let _ = self.stage.send(Stage::Drain);
+            tokio::select! {
+                () = auditor.drain(fleets) => {}
+                () = self.interruption() => {}
+            }
+        }
+        course.enter(Phase::Audit).await;
+        let _ = self.stage.send(Stage::Leave);
+        if fleets.left(LEAVE_WITHIN).await {
+            return (Completeness::Aborted { reason: "a fleet member panicked".to_owned() }, false);
+        }
+        if interrupted(&self.interrupt) {
+            return (Completeness::Interrupted, false);
+        }
+        let read = tokio::select! {
+            read = auditor.read_all(fleets) => read,
+            () = self.interruption() => return (Completeness::Interrupted, false),
+        };
+        match read {
+            Ok(true) => (Completeness::Complete, true),
+            Ok(false) => {
+                let reason = "the queues could not be read to their end after the drain".to_owned();
+                (Completeness::Aborted { reason }, false)
+            }
+            Err(error) => {
+                let reason = format!("the queues could not be read after the drain: {error}");
+                (Completeness::Aborted { reason }, false)
+            }
+        }
+    }
+
+    /// The measured load: until its time is over, all messages are sent, a condition to stop holds, or an interrupt.
+    async fn load(&self) {
+        let has_publishers = !self.plan.producers.is_empty();
+        let mut stop = StopWatch::default();
+        loop {
+            let now_us = self.shared.clock.now_us();
+            let sent = has_publishers && self.shared.publishers_sending.load(Ordering::Acquire) == 0;
+            let over = self.plan.load.end_us().is_some_and(|end| now_us >= end);
+            if sent || over || interrupted(&self.interrupt) || stop.holds(self, now_us) {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until `at_us` on the run's clock, or an interrupt.
+    async fn until(&self, at_us: u64) {
+        let at = tokio::time::Instant::from_std(self.shared.clock.instant(at_us));
+        tokio::select! {
+            () = tokio::time::sleep_until(at) => {}
+            () = self.interruption() => {}
+        }
+    }
+
+    async fn interruption(&self) {
+        let mut interrupt = self.interrupt.clone();
+        if interrupt.wait_for(|interrupted| *interrupted).await.is_err() {
+            // Nobody can interrupt any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Messages that the plan asks for, where that is known beforehand.
+    fn planned(&self) -> Option<u64> {
+        let until_us = self.plan.load.end_us().unwrap_or(u64::MAX);
+        let of_fleet = |fleet: &crate::plan::ProducerFleet| -> Option<u64> {
+            let planned = |publisher| match routes::schedule(&self.plan, fleet, publisher) {
+                Some(_) if until_us == u64::MAX && publisher.messages.is_none() => None,
+                Some(schedule) => Some(schedule.planned_before(until_us)),
+                None => publisher.messages,
+            };
+            fleet.publishers.iter().map(planned).sum()
+        };
+        self.plan.producers.iter().map(of_fleet).sum()
+    }
+
+    /// The broker's own counters.
+    async fn counters(&self) -> Option<BTreeMap<String, u64>> {
+        self.broker.management()?.counters().await
+    }
+
+    async fn counters_since(&self, before: Option<BTreeMap<String, u64>>) -> Option<BTreeMap<String, u64>> {
+        let (before, after) = (before?, self.counters().await?);
+        let since = |(name, now): (String, u64)| {
+            let then = before.get(&name).copied().unwrap_or(0);
+            (name, now.saturating_sub(then))
+        };
+        Some(after.into_iter().map(since).collect())
+    }
+}
+
+/// When the load may stop early.
+#[derive(Default)]
+struct StopWatch {
+    moved: (u64, u64),
+    empty_since_us: Option<u64>,
+    idle_since_us: Option<u64>,
+}
+
+impl StopWatch {
+    fn holds(&mut self, run: &Run<'_>, now_us: u64) -> bool {
+        let running = run.shared.ledger.running();
+        let moved = (running.published - running.pending, running.consumed);
+        let empty = running.consumed + running.dead_lettered >= running.routed;
+        let idle = moved == self.moved;
+        self.moved = moved;
+        let since = |since: &mut Option<u64>, holds: bool| {
+            *since = holds.then(|| since.unwrap_or(now_us));
+            since.map_or(0, |since| now_us - since)
+        };
+        let empty_for = since(&mut self.empty_since_us, empty);
+        let idle_for = since(&mut self.idle_since_us, idle);
+        let load = &run.plan.load;
+        load.stop_when_empty_us.is_some_and(|limit| empty_for >= limit.max(1))
+            || load.stop_when_idle_us.is_some_and(|limit| idle_for >= limit.max(1))
+    }
+}

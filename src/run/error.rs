@@ -1,0 +1,40 @@
+//! Why a run could not be carried out.
+
+use crate::broker::BrokerError;
+use crate::topology::TopologyError;
+
+/// Why a run could not be carried out. What goes wrong once messages flow is part of the record instead.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No broker could be started or reached.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The topology could not be declared.
+    #[error("could not set up the topology: {0}")]
+    Topology(#[from] TopologyError),
+    /// A fleet could not get ready.
+    #[error("fleet `{fleet}` could not get ready: {reason}")]
+    Fleet {
+        /// Which.
+        fleet: String,
+        /// Why.
+        reason: String,
+    },
+    /// The interval log could not be written.
+    #[error("could not write latency.hlog: {0}")]
+    Log(#[source] std::io::Error),
+    /// It was interrupted before any message was sent, so that there is nothing to keep.
+    #[error("interrupted before the load began")]
+    Interrupted,
+}
+
+impl RunError {
+    /// Exit code of the process: 2 for bad input, 5 for the environment, 130 for an interrupt.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Broker(error) if error.is_bad_input() => 2,
+            Self::Interrupted => 130,
+            _ => 5,
+        }
+    }
+}

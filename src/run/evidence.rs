@@ -1,0 +1,349 @@
+//! Puts the record together, and keeps the course of a run: its phases and what it tells.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use hdrhistogram::Histogram;
+use tokio::sync::mpsc;
+
+use super::fleets::Fleets;
+use super::host::{self, ClockWatch};
+use super::routes::{PlanForetold, schedule};
+use super::sampler::Sampled;
+use super::{Ending, Job, Run};
+use crate::fleet::Clock;
+use crate::latency::{Recorder, at_percentile, histogram, listed_percentiles};
+use crate::ledger::{Evidence as Reconciled, RemovalEvidence};
+use crate::plan::{Expectation, Metric};
+use crate::record::progress::Progress;
+use crate::record::{
+    Account, BrokerFacts, DeadLetterRow, GeneratorFacts, IncidentKind, LatencySummary, PercentilePoint, Phase,
+    PhaseFacts, Record, SCHEMA_VERSION, Totals,
+};
+
+/// Which phases ran when, and who is told.
+pub(super) struct Course {
+    pub(super) clock: Arc<Clock>,
+    clock_watch: ClockWatch,
+    progress: mpsc::Sender<Progress>,
+    sampling: Option<mpsc::Sender<Phase>>,
+    /// Start of each phase since the clock was made, in microseconds.
+    entered: Vec<(Phase, u64)>,
+}
+
+impl Course {
+    pub(super) fn new(job: &Job) -> Self {
+        Self {
+            clock: Arc::new(Clock::new(Instant::now())),
+            clock_watch: ClockWatch::begin(),
+            progress: job.progress.clone(),
+            sampling: None,
+            entered: Vec::new(),
+        }
+    }
+
+    pub(super) fn listener(&self) -> mpsc::Sender<Progress> {
+        self.progress.clone()
+    }
+
+    pub(super) async fn tell(&self, progress: Progress) {
+        // A listener that is gone listens no more; the run goes on.
+        let _ = self.progress.send(progress).await;
+    }
+
+    pub(super) async fn note(&self, note: String) {
+        self.tell(Progress::Note(note)).await;
+    }
+
+    pub(super) async fn enter(&mut self, phase: Phase) {
+        self.entered.push((phase, self.clock.since_made_us()));
+        if let Some(sampling) = &self.sampling {
+            let _ = sampling.send(phase).await;
+        }
+        self.tell(Progress::Phase(phase)).await;
+    }
+
+    /// From now on each phase begins a new interval.
+    pub(super) fn sample_phases(&mut self, sampling: mpsc::Sender<Phase>) {
+        self.sampling = Some(sampling);
+    }
+
+    pub(super) fn end_sampling(&mut self) {
+        self.sampling = None;
+    }
+
+    fn phases(&self) -> Vec<PhaseFacts> {
+        let origin_us = self.clock.begun_after_us().unwrap_or(0) as i64;
+        let starts = self.entered.iter().map(|(phase, at)| (*phase, *at as i64 - origin_us));
+        let ends = self.entered.iter().skip(1).map(|(_, at)| *at).chain([self.clock.since_made_us()]);
+        starts
+            .zip(ends)
+            .map(|((phase, start_us), end)| PhaseFacts { phase, start_us, end_us: end as i64 - origin_us })
+            .collect()
+    }
+}
+
+/// What a run left behind, before it becomes a record.
+pub(super) struct Evidence<'a> {
+    pub(super) job: &'a Job,
+    pub(super) run: &'a Run<'a>,
+    pub(super) fleets: &'a Fleets,
+    pub(super) sampled: Sampled,
+    pub(super) ending: Ending,
+    /// The broker's own counters over the run.
+    pub(super) counters: Option<BTreeMap<String, u64>>,
+}
+
+impl Evidence<'_> {
+    pub(super) fn record(self, course: &Course) -> Record {
+        let account = self.account();
+        let incidents = &self.run.shared.incidents;
+        let (queue_samples, broker_samples, overflow) = self.run.watch.take();
+        let generator = GeneratorFacts { overflow, ..self.generator(course) };
+        Record {
+            schema_version: SCHEMA_VERSION,
+            id: self.job.id.clone(),
+            started_at: self.job.started_at,
+            completeness: self.ending.completeness.clone(),
+            verdict: None,
+            totals: totals(
+                &account,
+                incidents.count(IncidentKind::Disconnected),
+                incidents.count(IncidentKind::Blocked),
+            ),
+            scenario: self.job.scenario.clone(),
+            plan: (*self.run.plan).clone(),
+            versions: BTreeMap::from([("lurcher".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
+            host: host::facts(),
+            broker: self.broker_facts(),
+            phases: course.phases(),
+            generator,
+            latency: self.latencies(),
+            dead_letters: self.dead_letters(),
+            faults: Vec::new(),
+            incidents: incidents.listed(),
+            incidents_total: incidents.total(),
+            queue_samples,
+            broker_samples,
+            intervals: self.sampled.intervals,
+            account,
+        }
+    }
+
+    fn account(&self) -> Account {
+        let foretold = PlanForetold { routes: &self.run.routes, ended_us: self.ending.load_ended_us };
+        let removed = self.counters.as_ref().map_or(RemovalEvidence::Unknown, removed_by_rule);
+        self.run.shared.ledger.account(&Reconciled { foretold: &foretold, removed, audited: self.ending.audited })
+    }
+
+    fn generator(&self, course: &Course) -> GeneratorFacts {
+        let producers = || self.fleets.producers.iter().map(|(_, meters)| meters);
+        let sum = |of: fn(&crate::fleet::ProducerMeters) -> u64| producers().map(|meters| of(meters)).sum();
+        let mut own_lag = histogram();
+        producers().for_each(|meters| merge(&mut own_lag, &meters.own_lag));
+        let in_load = self.sampled.intervals.iter().filter(|interval| interval.phase == Phase::Load.to_string());
+        let load_us = self.ending.load_ended_us.saturating_sub(self.run.plan.load.warmup_us);
+        let clipped = producers().map(|meters| meters.confirm.clipped()).sum::<u64>()
+            + self.fleets.consumers.iter().map(|(_, meters, _)| meters.end_to_end.clipped()).sum::<u64>();
+        GeneratorFacts {
+            late_sends: sum(|meters| meters.late_sends.load(Ordering::Relaxed)),
+            paced_sends: sum(|meters| meters.paced_sends.load(Ordering::Relaxed)),
+            own_lag_p99_us: if own_lag.is_empty() { 0 } else { at_percentile(&own_lag, 99.0).0 },
+            held_us: sum(|meters| meters.held_us.load(Ordering::Relaxed)),
+            cpu_us: self.ending.load_cpu_us,
+            load_us,
+            load_sends: in_load.map(|interval| interval.published).sum(),
+            load_planned: self.load_planned(),
+            memory_peak_bytes: host::memory_bytes().1,
+            overflow: 0,
+            clock_step_us: course.clock_step_us(),
+            clipped,
+        }
+    }
+
+    /// Messages that the plan asked for in the measured load; none where a fleet runs in a closed loop.
+    fn load_planned(&self) -> Option<u64> {
+        let plan = &self.run.plan;
+        let (from, to) = (plan.load.warmup_us, self.ending.load_ended_us);
+        let fleets = plan.producers.iter();
+        fleets
+            .flat_map(|fleet| fleet.publishers.iter().map(move |publisher| schedule(plan, fleet, publisher)))
+            .map(|schedule| {
+                schedule.map(|schedule| schedule.planned_before(to) - schedule.planned_before(from.min(to)))
+            })
+            .sum()
+    }
+
+    fn latencies(&self) -> Vec<LatencySummary> {
+        let mut by_metric: BTreeMap<&str, Vec<(&str, &Recorder)>> = BTreeMap::new();
+        for (fleet, meters) in &self.fleets.producers {
+            by_metric.entry("confirm").or_default().push((fleet, &meters.confirm));
+            by_metric.entry("confirm_from_send").or_default().push((fleet, &meters.confirm_from_send));
+            by_metric.entry("schedule_lag").or_default().push((fleet, &meters.schedule_lag));
+        }
+        for (fleet, meters, _) in &self.fleets.consumers {
+            by_metric.entry("end_to_end").or_default().push((fleet, &meters.end_to_end));
+            by_metric.entry("end_to_end_from_send").or_default().push((fleet, &meters.end_to_end_from_send));
+        }
+        let named = self.named_percentiles();
+        let mut summaries = Vec::new();
+        for (metric, fleets) in by_metric {
+            let mut all = histogram();
+            for (fleet, recorder) in fleets {
+                let measured = recorder.measured();
+                let _ = all.add(&measured);
+                summaries.push(summary(metric, fleet, &measured, &named));
+            }
+            summaries.push(summary(metric, "all", &all, &named));
+        }
+        let mut to_dead_letter = histogram();
+        for counted in self.run.shared.deaths.counted().values() {
+            let _ = to_dead_letter.add(&counted.times);
+        }
+        summaries.push(summary("time_to_dead_letter", "all", &to_dead_letter, &named));
+        summaries.retain(|summary| summary.count > 0);
+        summaries
+    }
+
+    /// Percentiles that expectations name, so that each is listed exactly.
+    fn named_percentiles(&self) -> Vec<f64> {
+        let named = self.run.plan.expect.iter().filter_map(|expectation| match expectation {
+            Expectation::Bound {
+                metric: Metric::Latency { statistic: crate::plan::Statistic::Percentile(percentile), .. },
+                ..
+            } => Some(percentile.percent()),
+            _ => None,
+        });
+        named.collect()
+    }
+
+    fn dead_letters(&self) -> Vec<DeadLetterRow> {
+        let expected = |queue: &str, reason: &str| {
+            self.run.plan.expect.iter().find_map(|expectation| match expectation {
+                Expectation::Bound {
+                    metric: Metric::Count { word, queue: Some(of), reason: why },
+                    comparison,
+                    bound,
+                    ..
+                } if word == "dead_lettered"
+                    && of == queue
+                    && why.as_deref().is_none_or(|why| why == reason)
+                    && comparison.symbol() == "==" =>
+                {
+                    Some(*bound as u64)
+                }
+                _ => None,
+            })
+        };
+        let row = |(kind, counted): (crate::fleet::DeathKind, crate::fleet::DeathCount)| {
+            let time = |percentile| (!counted.times.is_empty()).then(|| at_percentile(&counted.times, percentile).0);
+            DeadLetterRow {
+                expected: expected(&kind.from, &kind.reason),
+                dead_letter_queue: self.run.plan.topology.queues[kind.found_in].name.clone(),
+                queue: kind.from,
+                reason: kind.reason,
+                actual: counted.count,
+                time_to_dead_letter_p50_us: time(50.0),
+                time_to_dead_letter_max_us: time(100.0),
+            }
+        };
+        self.run.shared.deaths.counted().into_iter().map(row).collect()
+    }
+
+    fn broker_facts(&self) -> BrokerFacts {
+        let facts = self.run.broker.facts().clone();
+        BrokerFacts {
+            provider: facts.provider,
+            product: facts.product,
+            version: facts.version,
+            erlang: facts.erlang,
+            image: facts.image,
+            image_id: facts.image_id,
+            network: facts.network,
+            endpoint: facts.endpoint,
+            nodes: facts.nodes,
+            plugins: facts.plugins,
+            configuration: facts.configuration,
+            counters: self.counters.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl Course {
+    fn clock_step_us(&self) -> i64 {
+        self.clock_watch.step_us()
+    }
+}
+
+/// Messages that the broker's counters say were dropped by a time to live or a length limit, by kind of queue.
+fn removed_by_rule(counters: &BTreeMap<String, u64>) -> RemovalEvidence {
+    let mut by_kind: BTreeMap<String, u64> = BTreeMap::new();
+    for (name, count) in counters {
+        if let Some((reason, kind)) = name.strip_prefix("dropped.").and_then(|rest| rest.split_once('.'))
+            && matches!(reason, "expired" | "maxlen")
+        {
+            *by_kind.entry(kind.to_owned()).or_default() += count;
+        }
+    }
+    RemovalEvidence::Counted(by_kind)
+}
+
+fn merge(into: &mut Histogram<u64>, from: &Recorder) {
+    // Histograms of the same bounds always add up.
+    let _ = into.add(from.measured());
+}
+
+fn summary(metric: &str, fleet: &str, histogram: &Histogram<u64>, named: &[f64]) -> LatencySummary {
+    let mut percentiles: Vec<f64> = listed_percentiles().chain(named.iter().copied()).collect();
+    percentiles.sort_by(f64::total_cmp);
+    percentiles.dedup();
+    let point = |percentile: f64| {
+        let (value_us, count) = at_percentile(histogram, percentile);
+        PercentilePoint { percentile, value_us, count }
+    };
+    LatencySummary {
+        metric: metric.to_owned(),
+        fleet: fleet.to_owned(),
+        count: histogram.len(),
+        mean_us: histogram.mean(),
+        stdev_us: histogram.stdev(),
+        percentiles: percentiles.into_iter().map(point).collect(),
+    }
+}
+
+/// The ledger's words over all publishers and queues.
+pub(super) fn totals(account: &Account, disconnects: u64, blocked: u64) -> Totals {
+    let published = |of: fn(&crate::record::PublisherAccount) -> u64| account.publishers.iter().map(of).sum();
+    let queued = |of: fn(&crate::record::QueueAccount) -> u64| account.queues.iter().map(of).sum::<u64>();
+    let [republished, redelivered, unflagged] =
+        [queued(|q| q.republished), queued(|q| q.redelivered), queued(|q| q.unflagged)];
+    Totals {
+        planned: published(|p| p.planned),
+        published: published(|p| p.published),
+        confirmed: published(|p| p.confirmed),
+        nacked: published(|p| p.nacked),
+        returned: published(|p| p.returned),
+        unconfirmed: published(|p| p.unconfirmed),
+        sent: published(|p| p.sent),
+        unsent: published(|p| p.unsent),
+        delivered: queued(|q| q.delivered),
+        consumed: queued(|q| q.consumed),
+        lost: queued(|q| q.lost) + account.unroutable,
+        possibly_lost: queued(|q| q.possibly_lost) + account.unroutable_unconfirmed,
+        recovered: queued(|q| q.recovered),
+        duplicates: republished + redelivered + unflagged,
+        republished,
+        redelivered,
+        unflagged,
+        phantom: queued(|q| q.phantom),
+        corrupt: queued(|q| q.corrupt),
+        misordered: queued(|q| q.misordered),
+        dead_lettered: queued(|q| q.dead_lettered_total()),
+        removed_by_rule: queued(|q| q.removed_by_rule),
+        left_in_queue: queued(|q| q.left_in_queue),
+        disconnects,
+        blocked,
+    }
+}

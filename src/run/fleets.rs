@@ -1,0 +1,207 @@
+//! Puts the plan's fleets together: connections, tasks, meters.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::RunError;
+use super::routes::PlanDestinations;
+use crate::client::lapin::Lapin;
+use crate::client::{Client, QueueSubscription};
+use crate::endpoint::Endpoint;
+use crate::fleet::{ConsumerMeters, ProducerMeters, PublisherTask, Shared, Slot, Source, SubscriberTask};
+use crate::plan::{ClientKind, ConsumerFleet, Plan, ProducerFleet, QueueKind, draw};
+
+/// How long all publishers together may take to open their channels.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Connections that are opened at the same time.
+const OPEN_AT_ONCE: usize = 32;
+
+/// The fleets of a run.
+pub(super) struct Fleets {
+    pub(super) producers: Vec<(String, Arc<ProducerMeters>)>,
+    /// Name, meters, and the queues consumed, by number.
+    pub(super) consumers: Vec<(String, Arc<ConsumerMeters>, Vec<usize>)>,
+    producer_slots: Vec<Arc<Slot>>,
+    /// With the exclusive queues that live on the slot's connection, by number.
+    consumer_slots: Vec<(Arc<Slot>, Vec<usize>)>,
+    tasks: JoinSet<()>,
+}
+
+/// The client that a plan names.
+pub(super) fn client(kind: ClientKind) -> Arc<dyn Client> {
+    match kind {
+        ClientKind::Lapin => Arc::new(Lapin::default()),
+    }
+}
+
+impl Fleets {
+    pub(super) fn new() -> Self {
+        Self {
+            producers: Vec::new(),
+            consumers: Vec::new(),
+            producer_slots: Vec::new(),
+            consumer_slots: Vec::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Connects all members and subscribes the consumers. The clock stands still meanwhile.
+    pub(super) async fn connect(
+        &mut self,
+        plan: &Arc<Plan>,
+        endpoint: &Endpoint,
+        shared: &Arc<Shared>,
+        destinations: &Arc<PlanDestinations>,
+    ) -> Result<(), RunError> {
+        for fleet in &plan.consumers {
+            self.subscribe(plan, fleet, endpoint, shared, destinations).await?;
+        }
+        for fleet in &plan.producers {
+            self.attach_publishers(plan, fleet, endpoint, shared).await?;
+        }
+        let publishers = plan.publisher_count() as u32;
+        let ready = async {
+            while shared.publishers_ready.load(Ordering::Acquire) < publishers {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let late = |_| RunError::Fleet {
+            fleet: "producers".to_owned(),
+            reason: format!("not all of {publishers} channels were open after {READY_WITHIN:?}"),
+        };
+        tokio::time::timeout(READY_WITHIN, ready).await.map_err(late)
+    }
+
+    async fn subscribe(
+        &mut self,
+        plan: &Arc<Plan>,
+        fleet: &ConsumerFleet,
+        endpoint: &Endpoint,
+        shared: &Arc<Shared>,
+        destinations: &Arc<PlanDestinations>,
+    ) -> Result<(), RunError> {
+        let fleet = Arc::new(fleet.clone());
+        let meters = Arc::new(ConsumerMeters::default());
+        let exclusive: Vec<usize> =
+            fleet.queues.iter().copied().filter(|queue| plan.topology.queues[*queue].exclusive).collect();
+        let mut slots = Vec::new();
+        for subscriber in &fleet.subscribers {
+            if slots.len() <= subscriber.connection as usize {
+                let source = Source {
+                    client: client(fleet.client),
+                    endpoint: endpoint.clone(),
+                    exclusive: exclusive.iter().map(|queue| declaration(plan, *queue)).collect(),
+                };
+                let seed = draw::bits(subscriber.seed, draw::Lane::Backoff, u64::from(subscriber.connection));
+                let slot =
+                    Slot::new(Arc::clone(shared), source, &fleet.name, subscriber.member, subscriber.connection, seed);
+                slots.push(Arc::new(slot));
+            }
+        }
+        open(&slots, &fleet.name).await?;
+        let mut ready = Vec::new();
+        for subscriber in &fleet.subscribers {
+            let queue = |number: usize| QueueSubscription {
+                number,
+                name: plan.topology.queues[number].name.clone(),
+                offset: (plan.topology.queues[number].kind == QueueKind::Stream).then(|| fleet.offset.clone()),
+            };
+            let slot = Arc::clone(&slots[subscriber.connection as usize]);
+            let of: Arc<dyn crate::fleet::Destinations> = Arc::clone(destinations) as _;
+            let task = SubscriberTask::new(shared, slot, &fleet, subscriber.clone(), Arc::clone(&meters), of, queue);
+            let (told, tell) = oneshot::channel();
+            self.tasks.spawn(task.run(told));
+            ready.push(tell);
+        }
+        for tell in ready {
+            let subscribed = tell.await.unwrap_or(Ok(()));
+            subscribed.map_err(|error| RunError::Fleet { fleet: fleet.name.clone(), reason: error.to_string() })?;
+        }
+        self.consumer_slots.extend(slots.into_iter().map(|slot| (slot, exclusive.clone())));
+        self.consumers.push((fleet.name.clone(), meters, fleet.queues.clone()));
+        Ok(())
+    }
+
+    async fn attach_publishers(
+        &mut self,
+        plan: &Arc<Plan>,
+        fleet: &ProducerFleet,
+        endpoint: &Endpoint,
+        shared: &Arc<Shared>,
+    ) -> Result<(), RunError> {
+        let fleet = Arc::new(fleet.clone());
+        let meters = Arc::new(ProducerMeters::default());
+        let mut slots = Vec::new();
+        for publisher in &fleet.publishers {
+            if slots.len() <= publisher.connection as usize {
+                let source = Source { client: client(fleet.client), endpoint: endpoint.clone(), exclusive: Vec::new() };
+                let seed = draw::bits(plan.seed ^ publisher.seed, draw::Lane::Backoff, 0);
+                let slot =
+                    Slot::new(Arc::clone(shared), source, &fleet.name, publisher.member, publisher.connection, seed);
+                slots.push(Arc::new(slot));
+            }
+        }
+        open(&slots, &fleet.name).await?;
+        for publisher in &fleet.publishers {
+            let slot = Arc::clone(&slots[publisher.connection as usize]);
+            let task = PublisherTask::new(shared, slot, &fleet, publisher.clone(), Arc::clone(&meters))
+                .map_err(|error| RunError::Fleet { fleet: fleet.name.clone(), reason: error.to_string() })?;
+            self.tasks.spawn(task.run());
+        }
+        self.producer_slots.extend(slots);
+        self.producers.push((fleet.name.clone(), meters));
+        Ok(())
+    }
+
+    /// Deliveries that were received and not settled yet.
+    pub(super) fn unsettled(&self) -> i64 {
+        self.consumers.iter().map(|(_, meters, _)| meters.counters.unsettled.load(Ordering::Acquire)).sum()
+    }
+
+    /// Connections that hold exclusive queues, with their numbers.
+    pub(super) fn exclusive(&self) -> impl Iterator<Item = (&Arc<Slot>, &[usize])> {
+        self.consumer_slots.iter().filter(|(_, queues)| !queues.is_empty()).map(|(slot, queues)| (slot, &queues[..]))
+    }
+
+    /// Waits until every member has left, at most `within`; true where one panicked.
+    pub(super) async fn left(&mut self, within: Duration) -> bool {
+        let mut panicked = false;
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                panicked |= ended.is_err_and(|error| error.is_panic());
+            }
+        };
+        let _ = tokio::time::timeout(within, all).await;
+        self.tasks.abort_all();
+        panicked
+    }
+
+    /// Closes all connections.
+    pub(super) async fn close(&self) {
+        let slots = self.producer_slots.iter().chain(self.consumer_slots.iter().map(|(slot, _)| slot));
+        futures_util::future::join_all(slots.map(|slot| slot.close())).await;
+    }
+}
+
+fn declaration(plan: &Plan, queue: usize) -> (crate::plan::QueuePlan, Vec<crate::plan::BindingPlan>) {
+    let queue = plan.topology.queues[queue].clone();
+    let bindings = &plan.topology.bindings;
+    let bindings = bindings.iter().filter(|binding| !binding.to_exchange && binding.destination == queue.name).cloned();
+    let bindings = bindings.collect();
+    (queue, bindings)
+}
+
+/// Opens the first connections of a fleet, some at a time.
+async fn open(slots: &[Arc<Slot>], fleet: &str) -> Result<(), RunError> {
+    for some in slots.chunks(OPEN_AT_ONCE) {
+        let opened = futures_util::future::join_all(some.iter().map(|slot| slot.open_first())).await;
+        for result in opened {
+            result.map_err(|error| RunError::Fleet { fleet: fleet.to_owned(), reason: error.to_string() })?;
+        }
+    }
+    Ok(())
+}

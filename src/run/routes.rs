@@ -1,0 +1,149 @@
+//! The plan as the ledger sees it: destinations, routes, and what is foretold of single messages.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::fleet::Destinations;
+use crate::ledger::{Destination, Foretold, Routes};
+use crate::plan::topology::RemovalRule;
+use crate::plan::{ConsumerFleet, Plan, ProducerFleet, Publisher, QueueKind, QueuePlan, Schedule, StreamOffset};
+
+/// Which destinations each message reaches, by publisher.
+pub(super) struct PlanRoutes {
+    plan: Arc<Plan>,
+    /// Destinations of each route of each fleet.
+    routes: Vec<Vec<Vec<u32>>>,
+    /// Fleet and place in it, by publisher.
+    publishers: Vec<(usize, usize)>,
+}
+
+/// Destinations of the plan: its queues, and each reader of a stream.
+pub(super) struct PlanDestinations {
+    pub(super) destinations: Vec<Destination>,
+    /// Destinations of each queue: one, or one for each reader.
+    pub(super) by_queue: Vec<Vec<u32>>,
+    by_reader: HashMap<(u32, usize), u32>,
+    by_name: HashMap<String, u32>,
+}
+
+impl PlanDestinations {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let mut made =
+            Self { destinations: Vec::new(), by_queue: Vec::new(), by_reader: HashMap::new(), by_name: HashMap::new() };
+        for (number, queue) in plan.topology.queues.iter().enumerate() {
+            let first = made.destinations.len() as u32;
+            made.by_name.insert(queue.name.clone(), first);
+            if queue.kind == QueueKind::Stream {
+                made.add_readers(plan, number, queue);
+            }
+            if made.destinations.len() as u32 == first {
+                made.destinations.push(destination(queue.name.clone(), queue, false));
+            }
+            made.by_queue.push((first..made.destinations.len() as u32).collect());
+        }
+        made
+    }
+
+    /// Each reader of a stream has copies of its own.
+    fn add_readers(&mut self, plan: &Plan, number: usize, queue: &QueuePlan) {
+        let reads = |fleet: &ConsumerFleet| fleet.offset != StreamOffset::First;
+        for fleet in &plan.consumers {
+            for (place, subscriber) in fleet.subscribers.iter().enumerate() {
+                if subscriber.queues.contains(&number) {
+                    self.by_reader.insert((subscriber.id, number), self.destinations.len() as u32);
+                    let name = format!("{}#{}/{place}", queue.name, fleet.name);
+                    self.destinations.push(destination(name, queue, reads(fleet)));
+                }
+            }
+        }
+    }
+}
+
+fn destination(name: String, queue: &QueuePlan, may_skip_head: bool) -> Destination {
+    let without_trace = [RemovalRule::Ttl, RemovalRule::Length, RemovalRule::Retention];
+    // With a dead-letter exchange what a rule removes must turn up where that leads.
+    let removes = queue.dead_letter.is_none() && queue.removal_rules.iter().any(|rule| without_trace.contains(rule));
+    let kind = match queue.kind {
+        QueueKind::Classic => "classic",
+        QueueKind::Quorum => "quorum",
+        QueueKind::Stream => "stream",
+    };
+    Destination { name, removes, kind, may_skip_head }
+}
+
+impl Destinations for PlanDestinations {
+    fn of(&self, subscriber: u32, queue: usize) -> u32 {
+        self.by_reader.get(&(subscriber, queue)).copied().unwrap_or_else(|| self.by_queue[queue][0])
+    }
+
+    fn named(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+}
+
+impl PlanRoutes {
+    pub(super) fn new(plan: &Arc<Plan>, destinations: &PlanDestinations) -> Self {
+        let of_queue = |queue: &usize| destinations.by_queue[*queue].iter().copied();
+        let of_fleet = |fleet: &ProducerFleet| {
+            fleet.routes.iter().map(|route| route.queues.iter().flat_map(of_queue).collect()).collect()
+        };
+        let mut publishers = vec![(0, 0); plan.publisher_count()];
+        for (fleet, about) in plan.producers.iter().enumerate() {
+            for (place, publisher) in about.publishers.iter().enumerate() {
+                publishers[usize::from(publisher.id)] = (fleet, place);
+            }
+        }
+        Self { routes: plan.producers.iter().map(of_fleet).collect(), plan: Arc::clone(plan), publishers }
+    }
+
+    fn publisher(&self, id: u16) -> Option<(usize, &ProducerFleet, &Publisher)> {
+        let (fleet, place) = *self.publishers.get(usize::from(id))?;
+        let about = &self.plan.producers[fleet];
+        Some((fleet, about, &about.publishers[place]))
+    }
+}
+
+impl Routes for PlanRoutes {
+    fn destinations(&self, publisher: u16, sequence: u64) -> &[u32] {
+        let Some((fleet, about, publisher)) = self.publisher(publisher) else { return &[] };
+        &self.routes[fleet][about.route(publisher, sequence)]
+    }
+}
+
+/// What the plan foretells, for a load that ended at `ended_us`.
+pub(super) struct PlanForetold<'a> {
+    pub(super) routes: &'a PlanRoutes,
+    pub(super) ended_us: u64,
+}
+
+/// The sends of one publisher; none in a closed loop.
+pub(super) fn schedule<'a>(plan: &Plan, fleet: &'a ProducerFleet, publisher: &Publisher) -> Option<Schedule<'a>> {
+    let turn = (u64::from(publisher.place), fleet.publishers.len() as u64);
+    let load = &plan.load;
+    fleet
+        .rate
+        .as_ref()
+        .map(|rate| Schedule::new(rate, load.warmup_us, turn, publisher.start_us, load.end_us(), publisher.messages))
+}
+
+impl Foretold for PlanForetold<'_> {
+    fn planned(&self, publisher: u16) -> Option<u64> {
+        let (_, fleet, publisher) = self.routes.publisher(publisher)?;
+        match schedule(&self.routes.plan, fleet, publisher) {
+            Some(schedule) => Some(schedule.planned_before(self.ended_us)),
+            // A closed loop plans its limit, unless the time may end it first.
+            None => publisher.messages.filter(|_| self.routes.plan.load.duration_us.is_none()),
+        }
+    }
+
+    fn intended_us(&self, publisher: u16, sequence: u64) -> Option<u64> {
+        let (_, fleet, publisher) = self.routes.publisher(publisher)?;
+        schedule(&self.routes.plan, fleet, publisher)?.due_us(sequence)
+    }
+
+    fn publisher_name(&self, publisher: u16) -> String {
+        self.routes
+            .publisher(publisher)
+            .map_or_else(|| publisher.to_string(), |(_, fleet, about)| format!("{}/{}", fleet.name, about.place))
+    }
+}
