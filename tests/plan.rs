@@ -1,5 +1,8 @@
 //! Scenarios become plans: the shipped ones, the defaults, the divisions and the refusals.
 
+// Clippy allows `expect` in test functions only, not in what they share.
+#![allow(clippy::expect_used)]
+
 use std::path::{Path, PathBuf};
 
 use lurcher::plan::topology::RemovalRule;
@@ -165,8 +168,7 @@ fn all_queue_arguments_are_in_the_brokers_words() {
         max_length_bytes = "1 MiB"
         overflow = "drop-head"
         max_priority = 5
-        dead_letter = { exchange = "e", key = "dead", strategy = "at-most-once" }
-        delivery_limit = 3
+        dead_letter = { exchange = "e", key = "dead" }
         single_active_consumer = true
         arguments = { x-queue-mode = "lazy", list = [1, 2.5, true], table = { a = "b" } }
         [[queue]]
@@ -174,7 +176,8 @@ fn all_queue_arguments_are_in_the_brokers_words() {
         kind = "quorum"
         overflow = "reject-publish"
         max_length = 10
-        dead_letter = { exchange = "", key = "dead.{}" }
+        delivery_limit = 3
+        dead_letter = { exchange = "", key = "dead.{}", strategy = "at-least-once" }
         bind = [{ exchange = "e", key = "shop.{}.#", headers = { who = "{}" } }]
         [[queue]]
         name = "log"
@@ -316,6 +319,7 @@ fn everything_wrong_is_said_at_once() {
         [[queue]]
         name = "q"
         message_ttl = "1500us"
+        expires = "0s"
         arguments = { x-max-length = 5, when = 2024-01-01 }
         max_length = 7
         bind = [{ exchange = "nowhere" }, { exchange = "" }, { exchange = "e", headers = { x-match = "some", id = "1" } }]
@@ -329,7 +333,7 @@ fn everything_wrong_is_said_at_once() {
         name = "p"
         size = { min = "2 KiB", max = "1 KiB" }
         rate = { steps = [{ rate = "0/s", for = "1s" }] }
-        properties = { message_id = "{{id}}", headers = { id = "{{seq}}" } }
+        properties = { message_id = "{{id}}", expiration = "100000h", headers = { id = "{{seq}}" } }
         [[producer]]
         name = "many"
         count = 1000

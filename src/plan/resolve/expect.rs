@@ -1,5 +1,7 @@
 //! `[expect]`: names of metrics and the bounds that they must keep.
 
+use std::collections::BTreeSet;
+
 use super::values::{listed, quoted};
 use super::{Problems, Scenario};
 use crate::plan::expect::{Comparison, Expectation, Guarantee, Metric, Statistic};
@@ -151,8 +153,9 @@ fn check_names(metric: &Metric, scenario: &Scenario, topology: &TopologyPlan) ->
     match metric {
         Metric::Latency { fleet: Some(fleet), .. } | Metric::Throughput { fleet: Some(fleet), .. } => {
             let producers = scenario.producers.iter().map(|fleet| fleet.name.as_str());
-            let names: Vec<_> = producers.chain(scenario.consumers.iter().map(|fleet| fleet.name.as_str())).collect();
-            if names.contains(&fleet.as_str()) {
+            let names: BTreeSet<_> =
+                producers.chain(scenario.consumers.iter().map(|fleet| fleet.name.as_str())).collect();
+            if names.contains(fleet.as_str()) {
                 return Ok(());
             }
             refuse(format!("there is no fleet `{fleet}`"), listed(names.into_iter()))
@@ -170,7 +173,7 @@ fn check_names(metric: &Metric, scenario: &Scenario, topology: &TopologyPlan) ->
             if known {
                 return Ok(());
             }
-            let names: Vec<_> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
+            let names: BTreeSet<_> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
             refuse(format!("there is no queue `{queue}`"), listed(names.into_iter()))
         }
         _ => Ok(()),

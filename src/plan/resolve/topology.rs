@@ -11,6 +11,7 @@ use crate::plan::topology::RemovalRule;
 use crate::plan::{Arguments, BindingPlan, ExchangePlan, ProducerFleet, QueueKind, QueuePlan, TopologyPlan};
 use crate::scenario::topology::{Binding, DeadLetterStrategy, ExchangeKind, Overflow};
 use crate::scenario::{Exchange, Queue};
+use crate::units::Span;
 
 pub(super) fn resolve(scenario: &Scenario, problems: &mut Problems) -> TopologyPlan {
     let mut builder = Builder { exchanges: kinds(scenario), plan: TopologyPlan::default() };
@@ -200,7 +201,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    fn put_milliseconds(&mut self, key: &str, argument: &str, span: Option<crate::units::Span>) {
+    fn put_milliseconds(&mut self, key: &str, argument: &str, span: Option<Span>) {
         if let Some(span) = span {
             let ms = milliseconds(&format!("{}.{key}", self.path), span, self.problems);
             self.put(key, argument, ms);
@@ -217,6 +218,9 @@ fn queue_arguments(path: &str, queue: &Queue, number: Option<&str>, problems: &m
     };
     set.put("kind", "x-queue-type", kind);
     set.put_milliseconds("message_ttl", "x-message-ttl", queue.message_ttl);
+    if queue.expires == Some(Span::ZERO) {
+        set.problems.add_with_help(format!("{path}.expires"), "the queue would be gone at once", "at least \"1ms\"");
+    }
     set.put_milliseconds("expires", "x-expires", queue.expires);
     set.put_some("max_length", "x-max-length", queue.max_length);
     set.put_some("max_length_bytes", "x-max-length-bytes", queue.max_length_bytes.map(|size| size.0));

@@ -7,8 +7,8 @@ use crate::plan::Arguments;
 use crate::scenario::{pattern, topology::Arguments as Written};
 use crate::units::{ByteSize, Span};
 
-/// Longest time to live that the broker takes (`rabbit_misc:check_expiry`), in milliseconds.
-const MAX_EXPIRY_MS: u64 = u32::MAX as u64;
+/// Longest time to live that the broker takes, in milliseconds: ten years (`value_too_large` on RabbitMQ 4.0.5).
+const MAX_EXPIRY_MS: u64 = 315_360_000_000;
 
 /// `key` of a table as TOML writes it behind a dot: in quotation marks where it must be.
 pub(super) fn quoted(key: &str) -> String {
@@ -63,7 +63,7 @@ pub(super) fn milliseconds(key: &str, span: Span, problems: &mut Problems) -> u6
         let help = format!("write \"{}\" or \"{}\"", Span::from_millis(ms), Span::from_millis(ms + 1));
         problems.add_with_help(key, format!("the broker counts whole milliseconds, and `{span}` is none"), help);
     } else if ms > MAX_EXPIRY_MS {
-        problems.add_with_help(key, format!("`{span}` is longer than the broker can count"), "at most 49 days");
+        problems.add_with_help(key, format!("`{span}` is longer than the broker takes"), "at most ten years");
     }
     ms
 }
@@ -102,8 +102,8 @@ pub(super) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> Strin
     let more = names.len().saturating_sub(SHOWN);
     let shown: Vec<_> = names.take(SHOWN).map(|name| format!("`{name}`")).collect();
     match (shown.is_empty(), more) {
-        (true, _) => "none is declared".to_owned(),
-        (false, 0) => format!("there are {}", shown.join(", ")),
-        (false, _) => format!("there are {} and {more} more", shown.join(", ")),
+        (true, _) => "none is known".to_owned(),
+        (false, 0) => format!("known: {}", shown.join(", ")),
+        (false, _) => format!("known: {} and {more} more", shown.join(", ")),
     }
 }
