@@ -5,8 +5,10 @@
 //! so that a plan can be cut into parts by fleet member and nothing has to be remembered to judge it afterwards.
 
 pub mod body;
+mod divide;
 pub mod draw;
 pub mod expect;
+pub mod fields;
 pub mod fleet;
 mod resolve;
 pub mod routing;
@@ -15,8 +17,9 @@ pub mod topology;
 
 use serde::{Deserialize, Serialize};
 
-pub use body::BodyPlan;
+pub use body::{BodyMaker, BodyPlan};
 pub use expect::{Expectation, Metric, Statistic};
+pub use fields::{FieldError, Fields, Moment};
 pub use fleet::{AckPlan, ConfirmPlan, ConsumerFleet, Message, ProducerFleet, Publisher, Route, Subscriber, WorkPlan};
 pub use resolve::{PlanError, resolve};
 pub use schedule::{RateProfile, Schedule};

@@ -1,7 +1,24 @@
-//! From scenario to plan.
+//! From scenario to plan: every default is filled in here, and nowhere else.
+//!
+//! All that is wrong is collected, so that the author of a scenario reads it in one go.
 
-use super::Plan;
-use crate::scenario::Scenario;
+mod consumers;
+mod expect;
+mod load;
+mod producers;
+mod topology;
+mod values;
+
+use std::collections::BTreeMap;
+
+use super::routing::Router;
+use super::{BrokerPlan, Plan, TlsPlan};
+use crate::scenario::broker::{Auth, Network, Provider};
+use crate::scenario::{Broker, Scenario, pattern};
+use crate::units::Span;
+
+const DEFAULT_IMAGE: &str = "rabbitmq:4-management";
+const DEFAULT_STARTUP_TIMEOUT: Span = Span::from_secs(120);
 
 /// Why a scenario cannot become a plan: the key that is at fault, what is wrong and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +32,28 @@ pub struct PlanError {
     pub help: Option<String>,
 }
 
+/// All that is wrong with a scenario, in the order of its reading.
+#[derive(Debug, Default)]
+struct Problems(Vec<PlanError>);
+
+impl Problems {
+    fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
+        self.0.push(PlanError { key: key.into(), message: message.into(), help: None });
+    }
+
+    fn add_with_help(&mut self, key: impl Into<String>, message: impl Into<String>, help: impl Into<String>) {
+        self.0.push(PlanError { key: key.into(), message: message.into(), help: Some(help.into()) });
+    }
+
+    /// The names that a pattern stands for; none where it is wrong, which is reported.
+    fn expand(&mut self, key: &str, name: &str) -> Vec<String> {
+        pattern::expand(name).unwrap_or_else(|error| {
+            self.add(key, error.to_string());
+            Vec::new()
+        })
+    }
+}
+
 /// Resolves `scenario`, whose files (templates) are read by `read_file`.
 ///
 /// # Errors
@@ -23,6 +62,97 @@ pub fn resolve(
     scenario: &Scenario,
     read_file: &dyn Fn(&str) -> std::io::Result<String>,
 ) -> Result<Plan, Vec<PlanError>> {
-    let _ = (scenario, read_file);
-    Err(Vec::new())
+    let mut problems = Problems::default();
+    let seed = scenario.seed.unwrap_or(0);
+    fleet_names(scenario, &mut problems);
+    let mut topology = topology::resolve(scenario, &mut problems);
+    let load = load::resolve(scenario);
+    let limits = load::message_limits(scenario, &mut problems);
+    let router = Router::new(&topology);
+    let producers = producers::resolve(&scenario.producers, seed, &router, &limits, read_file, &mut problems);
+    let consumers = consumers::resolve(&scenario.consumers, seed, &router, &mut problems);
+    topology::let_expire(&mut topology, &producers);
+    let expect = expect::resolve(scenario, &topology, &mut problems);
+    let plan = Plan {
+        schema: scenario.schema,
+        name: scenario.name.clone(),
+        description: scenario.description.clone(),
+        seed,
+        broker: broker(scenario.broker.clone().unwrap_or_default()),
+        topology,
+        producers,
+        consumers,
+        load,
+        expect,
+    };
+    if problems.0.is_empty() { Ok(plan) } else { Err(problems.0) }
+}
+
+/// Metrics name fleets, so that two may not share a name, whichever way their messages go.
+fn fleet_names(scenario: &Scenario, problems: &mut Problems) {
+    let producers =
+        scenario.producers.iter().enumerate().map(|(place, fleet)| (format!("producer[{place}]"), &fleet.name));
+    let consumers =
+        scenario.consumers.iter().enumerate().map(|(place, fleet)| (format!("consumer[{place}]"), &fleet.name));
+    let mut seen = BTreeMap::new();
+    for (key, name) in producers.chain(consumers) {
+        if let Some(first) = seen.get(name) {
+            let message = format!("`{name}` is already the name of {first}");
+            problems.add_with_help(format!("{key}.name"), message, "give each fleet a name of its own");
+        } else {
+            seen.insert(name, key);
+        }
+    }
+}
+
+fn broker(broker: Broker) -> BrokerPlan {
+    BrokerPlan {
+        provider: broker.provider.unwrap_or(Provider::Auto),
+        image: broker.image.unwrap_or_else(|| DEFAULT_IMAGE.to_owned()),
+        network: broker.network.unwrap_or(Network::Auto),
+        amqp_port: broker.amqp_port,
+        management_port: broker.management_port,
+        config: broker.config,
+        plugins: broker.plugins,
+        cpus: broker.cpus,
+        memory_bytes: broker.memory.map(|size| size.0),
+        startup_timeout_us: broker.startup_timeout.unwrap_or(DEFAULT_STARTUP_TIMEOUT).as_us(),
+        url: broker.url.as_deref().map(without_password),
+        management_url: broker.management_url.as_deref().map(without_password),
+        tls: broker.tls.map(|tls| TlsPlan { ca: tls.ca, cert: tls.cert, key: tls.key }),
+        auth_external: broker.auth == Some(Auth::External),
+        heartbeat_us: broker.heartbeat.map(Span::as_us),
+    }
+}
+
+/// `url` with `***` in the place of its password. A password may hold an `@` or a `/` that its author forgot to encode,
+/// so everything up to the last `@` counts as credentials: rather strike out too much.
+fn without_password(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));
+    match rest.rsplit_once('@') {
+        Some((credentials, address)) => match credentials.split_once(':') {
+            Some((user, _)) => format!("{scheme}{user}:***@{address}"),
+            None => url.to_owned(),
+        },
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_left_in_a_url() {
+        for (url, expected) in [
+            ("amqp://user:secret@host:5672/vhost", "amqp://user:***@host:5672/vhost"),
+            ("amqps://user:${PASSWORD}@host/%2f", "amqps://user:***@host/%2f"),
+            ("amqp://user:p@ss/w:rd@host", "amqp://user:***@host"),
+            ("amqp://user@host", "amqp://user@host"),
+            ("amqp://host:5672", "amqp://host:5672"),
+            ("user:secret@host", "user:***@host"),
+        ] {
+            assert_eq!(without_password(url), expected);
+        }
+    }
 }

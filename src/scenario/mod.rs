@@ -7,6 +7,7 @@ pub mod broker;
 pub mod consumer;
 pub mod either;
 pub mod load;
+pub mod pattern;
 pub mod producer;
 pub mod topology;
 

@@ -1,0 +1,181 @@
+//! `[expect]`: names of metrics and the bounds that they must keep.
+
+use std::collections::BTreeSet;
+
+use super::values::{listed, quoted};
+use super::{Problems, Scenario};
+use crate::plan::expect::{Comparison, Expectation, Guarantee, Metric, Statistic};
+use crate::plan::{QueueKind, TopologyPlan};
+use crate::units::{ByteSize, Rate, Span};
+
+/// Words of the ledger that are counted by publisher or by connection, and so for no queue in particular.
+const WITHOUT_QUEUE: [&str; 10] = [
+    "planned",
+    "published",
+    "confirmed",
+    "nacked",
+    "returned",
+    "unconfirmed",
+    "sent",
+    "unsent",
+    "disconnects",
+    "blocked",
+];
+
+pub(super) fn resolve(scenario: &Scenario, topology: &TopologyPlan, problems: &mut Problems) -> Vec<Expectation> {
+    let Some(written) = &scenario.expect else { return Vec::new() };
+    let mut expectations = Vec::new();
+    for (name, value) in written {
+        let read = match name.as_str() {
+            "guarantee" => guarantee(value),
+            "ordered" => ordered(value),
+            _ => bound(name, value, scenario, topology),
+        };
+        match read {
+            Ok(expectation) => expectations.push(expectation),
+            Err(Refusal { message, help }) => {
+                let key = format!("expect.{}", quoted(name));
+                match help {
+                    Some(help) => problems.add_with_help(key, message, help),
+                    None => problems.add(key, message),
+                }
+            }
+        }
+    }
+    expectations
+}
+
+struct Refusal {
+    message: String,
+    help: Option<String>,
+}
+
+fn refuse<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { message: message.into(), help: Some(help.into()) })
+}
+
+fn guarantee(value: &toml::Value) -> Result<Expectation, Refusal> {
+    match value.as_str() {
+        Some("at-most-once") => Ok(Expectation::Guarantee(Guarantee::AtMostOnce)),
+        Some("at-least-once") => Ok(Expectation::Guarantee(Guarantee::AtLeastOnce)),
+        _ => refuse(format!("{value} is not a guarantee"), "\"at-most-once\" or \"at-least-once\""),
+    }
+}
+
+fn ordered(value: &toml::Value) -> Result<Expectation, Refusal> {
+    match value.as_bool() {
+        Some(true) => Ok(Expectation::Ordered),
+        _ => refuse(format!("{value} expects nothing"), "`ordered = true`, or leave it out"),
+    }
+}
+
+fn bound(
+    name: &str,
+    value: &toml::Value,
+    scenario: &Scenario,
+    topology: &TopologyPlan,
+) -> Result<Expectation, Refusal> {
+    let metric: Metric = name
+        .parse()
+        .map_err(|error: crate::plan::expect::UnknownMetric| Refusal { message: error.to_string(), help: None })?;
+    check_names(&metric, scenario, topology)?;
+    let quantity = Quantity::of(&metric);
+    let text = match value {
+        toml::Value::String(text) => text.trim().to_owned(),
+        toml::Value::Integer(_) | toml::Value::Float(_) if quantity == Quantity::Number => format!("== {value}"),
+        _ => return refuse(format!("{value} is not a bound of `{name}`"), quantity.example()),
+    };
+    let (comparison, number) = split(&text).ok_or_else(|| Refusal {
+        message: format!("`{text}` does not say how to compare"),
+        help: Some(format!("begin with one of <, <=, ==, !=, >= and >, {}", quantity.example())),
+    })?;
+    let bound = quantity.read(number).ok_or_else(|| Refusal {
+        message: format!("`{number}` is not a bound of `{name}`"),
+        help: Some(quantity.example().into()),
+    })?;
+    Ok(Expectation::Bound { metric, comparison, bound, text })
+}
+
+fn split(text: &str) -> Option<(Comparison, &str)> {
+    // Longer symbols first, so that `<=` is not read as `<` and a bound of `=`.
+    use Comparison::{AtLeast, AtMost, Equal, Less, More, NotEqual};
+    [AtMost, AtLeast, Equal, NotEqual, Less, More]
+        .into_iter()
+        .find_map(|comparison| Some((comparison, text.strip_prefix(comparison.symbol())?.trim())))
+}
+
+/// What a metric is measured in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quantity {
+    Number,
+    Duration,
+    Rate,
+    Size,
+}
+
+impl Quantity {
+    fn of(metric: &Metric) -> Self {
+        match metric {
+            Metric::Latency { statistic: Statistic::Count, .. } | Metric::Count { .. } => Self::Number,
+            Metric::Latency { .. } => Self::Duration,
+            Metric::Throughput { .. } => Self::Rate,
+            Metric::Gauge { name, .. } if name.ends_with("_memory") => Self::Size,
+            Metric::Gauge { .. } => Self::Number,
+        }
+    }
+
+    /// In the metric's own unit: microseconds, messages per second, bytes, or plain.
+    fn read(self, text: &str) -> Option<f64> {
+        match self {
+            Self::Number => {
+                let digits = text.replace('_', "");
+                let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+                digits.parse().ok().filter(|_| plain)
+            }
+            Self::Duration => text.parse::<Span>().ok().map(|span| span.0.as_nanos() as f64 / 1e3),
+            Self::Rate => text.parse::<Rate>().ok().map(Rate::as_per_second),
+            Self::Size => text.parse::<ByteSize>().ok().map(|size| size.0 as f64),
+        }
+    }
+
+    fn example(self) -> &'static str {
+        match self {
+            Self::Number => "such as \"<= 100\", or a plain number for equality",
+            Self::Duration => "such as \"<= 250ms\"",
+            Self::Rate => "such as \">= 1900/s\"",
+            Self::Size => "such as \"<= 64 MiB\"",
+        }
+    }
+}
+
+/// Refuses fleets and queues that the scenario does not have: their metrics would never have a sample.
+fn check_names(metric: &Metric, scenario: &Scenario, topology: &TopologyPlan) -> Result<(), Refusal> {
+    match metric {
+        Metric::Latency { fleet: Some(fleet), .. } | Metric::Throughput { fleet: Some(fleet), .. } => {
+            let producers = scenario.producers.iter().map(|fleet| fleet.name.as_str());
+            let names: BTreeSet<_> =
+                producers.chain(scenario.consumers.iter().map(|fleet| fleet.name.as_str())).collect();
+            if names.contains(fleet.as_str()) {
+                return Ok(());
+            }
+            refuse(format!("there is no fleet `{fleet}`"), listed(names.into_iter()))
+        }
+        Metric::Count { word, queue: Some(queue), .. } if WITHOUT_QUEUE.contains(&word.as_str()) => {
+            refuse(format!("`{word}` is not counted by queue"), format!("`{word}` alone, without `.{queue}`"))
+        }
+        Metric::Count { queue: Some(queue), .. } => {
+            // A stream has books for each of its readers: `QUEUE#SUBSCRIBER`.
+            let stream = queue.rsplit_once('#').map(|(stream, _)| stream);
+            let known = topology.queues.iter().any(|declared| {
+                declared.name == *queue
+                    || (declared.kind == QueueKind::Stream && Some(declared.name.as_str()) == stream)
+            });
+            if known {
+                return Ok(());
+            }
+            let names: BTreeSet<_> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
+            refuse(format!("there is no queue `{queue}`"), listed(names.into_iter()))
+        }
+        _ => Ok(()),
+    }
+}
