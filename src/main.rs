@@ -1,3 +1,5 @@
 //! The `lurcher` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    lurcher::cli::main()
+}

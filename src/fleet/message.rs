@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::client::{MoreProperties, Outgoing, Properties};
-use crate::plan::{Arguments, BodyMaker, FieldError, Fields, Moment, ProducerFleet, PropertiesPlan, Publisher};
+use crate::plan::fleet::PropertiesPlan;
+use crate::plan::{Arguments, BodyMaker, FieldError, Fields, Moment, ProducerFleet, Publisher};
 use crate::stamp::{STAMP_LEN, Stamp};
 
 /// Makes the messages of one fleet.

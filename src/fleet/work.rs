@@ -42,7 +42,8 @@ impl Worker {
 
     /// Does the work of one delivery.
     pub(super) async fn work(&mut self) {
-        self.owed += self.next();
+        let next = self.next();
+        self.owed += next;
         let saved = self.owed.min(self.ahead);
         self.owed -= saved;
         self.ahead -= saved;

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch as channel};
 
-use crate::broker::{self, Broker, StartOptions};
-use crate::fleet::{Clock, Deaths, Shared, Stage};
+use crate::broker::{self, Broker, ExternalUrls, StartOptions};
+use crate::fleet::{Deaths, Shared, Stage};
 use crate::latency::IntervalLog;
 use crate::ledger::Ledger;
 use crate::ledger::incidents::Incidents;
@@ -50,8 +50,10 @@ pub struct Job {
     pub id: String,
     /// Wall-clock time of the start, UTC.
     pub started_at: jiff::Timestamp,
-    /// How the broker is started or reached.
-    pub broker: StartOptions,
+    /// Image in place of the plan's.
+    pub image: Option<String>,
+    /// A broker that is already there, in place of the plan's provider.
+    pub external: Option<ExternalUrls>,
     /// Where `latency.hlog` goes.
     pub log: LogWriter,
     /// Who listens. A listener that is slow misses live figures, nothing else.
@@ -67,8 +69,7 @@ pub struct Job {
 pub async fn run(job: Job) -> Result<Record, RunError> {
     let mut course = Course::new(&job);
     course.enter(Phase::Broker).await;
-    let broker = broker::start(&job.plan.broker, &job.broker).await?;
-    course.note(format!("{} {} ({})", broker.facts().product, broker.facts().version, broker.facts().provider)).await;
+    let broker = start_broker(&job).await?;
     let record = match interrupted(&job.interrupt) {
         true => Err(RunError::Interrupted),
         false => on_broker(job, &broker, &mut course).await,
@@ -78,6 +79,18 @@ pub async fn run(job: Job) -> Result<Record, RunError> {
     let record = record?;
     stopped?;
     Ok(record)
+}
+
+async fn start_broker(job: &Job) -> Result<Broker, RunError> {
+    let listener = job.progress.clone();
+    let options = StartOptions {
+        image: job.image.clone(),
+        external: job.external.clone(),
+        run_id: job.id.clone(),
+        // A listener that is slow misses a line; nothing depends on it.
+        note: &move |line| drop(listener.try_send(Progress::Note(line))),
+    };
+    Ok(broker::start(&job.plan.broker, &options).await?)
 }
 
 fn interrupted(interrupt: &channel::Receiver<bool>) -> bool {
@@ -100,7 +113,13 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     let log = std::mem::replace(&mut job.log, Box::new(std::io::sink()));
     let run = Run::new(&job, broker, course);
     course.enter(Phase::Topology).await;
-    topology::declare(broker.endpoint(), &run.plan.topology).await?;
+    let declared = match topology::declare(broker.endpoint(), &run.plan.topology).await {
+        Ok(declared) => declared,
+        Err(failure) => {
+            topology::delete(broker.endpoint(), &failure.declared).await;
+            return Err(failure.error.into());
+        }
+    };
     let counters_before = run.counters().await;
     let mut fleets = Fleets::new();
     let connected = fleets.connect(&run.plan, broker.endpoint(), &run.shared, &run.destinations).await;
@@ -120,11 +139,14 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     let _ = run.stage.send(Stage::Leave);
     fleets.left(LEAVE_WITHIN).await;
     fleets.close().await;
-    let (sampled, ending) = outcome?;
     let counters = run.counters_since(counters_before).await;
-    if job.plan.broker.provider == crate::plan::Provider::External {
-        let _ = topology::delete(broker.endpoint(), &run.plan.topology).await;
+    // A broker of our own goes with all that is on it; on somebody else's, what we made goes now.
+    if broker.facts().provider == "external" {
+        for error in topology::delete(broker.endpoint(), &declared).await {
+            course.note(format!("could not clean up: {error}")).await;
+        }
     }
+    let (sampled, ending) = outcome?;
     if let Some(error) = sampled.log_error {
         return Err(RunError::Log(error));
     }

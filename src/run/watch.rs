@@ -32,18 +32,19 @@ impl Watch {
 
     /// Samples `broker` for ever, noting the queues called `names`.
     pub(super) async fn watch(&self, broker: &Broker, clock: &Clock, names: &BTreeSet<String>) {
+        let mut sampler = broker.sampler();
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let Some(sample) = broker.sample().await else { continue };
+            let sample = sampler.sample().await;
             let at_us = clock.signed_us();
             if at_us < 0 {
                 continue;
             }
             let mut seen = self.lock();
             seen.newest = seen.queues.len();
-            for queue in sample.queues.into_iter().filter(|queue| names.contains(&queue.name)) {
+            for queue in sample.queues.unwrap_or_default().into_iter().filter(|queue| names.contains(&queue.name)) {
                 if seen.queues.len() < LIMIT {
                     let (ready, unacked) = (queue.ready, queue.unacked);
                     seen.queues.push(QueueSample { at_us, queue: queue.name, ready, unacked });
