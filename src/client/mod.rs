@@ -63,6 +63,15 @@ pub enum ClientError {
         /// The queue.
         queue: String,
     },
+    /// Something that AMQP cannot carry. The link is as good as before, but the message and those behind it in its
+    /// batch were not sent.
+    #[error("the {what} does not fit into AMQP: {reason}")]
+    Unfit {
+        /// What it is, such as "routing key".
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No answer within the time that was given.
     #[error("no answer from the broker within {after:?} to {what}")]
     TimedOut {

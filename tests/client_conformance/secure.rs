@@ -1,0 +1,86 @@
+//! TLS: authorities of one's own, client certificates, SASL EXTERNAL.
+
+use std::path::Path;
+use std::time::Duration;
+
+use lurcher::client::lapin::Lapin;
+use lurcher::client::{Client, ClientError};
+use lurcher::endpoint::{Credentials, Endpoint, TlsFiles};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+
+use super::support::{Broker, Wishes};
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "conformance authority");
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn issue(directory: &Path, name: &str, common_name: &str, usage: ExtendedKeyUsagePurpose, by: &Authority) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.extended_key_usages = vec![usage];
+    let certificate = params.signed_by(&key, by).unwrap();
+    std::fs::write(directory.join(format!("{name}.pem")), certificate.pem()).unwrap();
+    std::fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+}
+
+async fn refusal(endpoint: &Endpoint) -> ClientError {
+    Lapin.connect(endpoint, "conformance").await.err().expect("refused")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_trusts_only_what_it_is_told_to() {
+    let files = tempfile::tempdir().unwrap();
+    let directory = files.path();
+    let ca = authority();
+    std::fs::write(directory.join("ca.pem"), ca.pem()).unwrap();
+    std::fs::write(directory.join("other.pem"), authority().pem()).unwrap();
+    issue(directory, "server", "localhost", ExtendedKeyUsagePurpose::ServerAuth, &ca);
+    issue(directory, "client", "tester", ExtendedKeyUsagePurpose::ClientAuth, &ca);
+    issue(directory, "stranger", "nobody", ExtendedKeyUsagePurpose::ClientAuth, &ca);
+    let broker = Broker::start(Wishes {
+        plugins: &["rabbitmq_auth_mechanism_ssl"],
+        config: "auth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\nssl_cert_login_from = common_name",
+        certificates: Some(directory),
+    })
+    .await;
+    let trusting = |ca: &str| TlsFiles { ca: Some(directory.join(ca)), ..TlsFiles::default() };
+    let identity = |name: &str| TlsFiles {
+        cert: Some(directory.join(format!("{name}.pem"))),
+        key: Some(directory.join(format!("{name}.key"))),
+        ..trusting("ca.pem")
+    };
+
+    for host in ["localhost", "127.0.0.1"] {
+        let endpoint = Endpoint { host: host.to_owned(), ..broker.tls_endpoint(trusting("ca.pem")) };
+        let connection = Lapin.connect(&endpoint, "conformance").await.unwrap();
+        assert_eq!(connection.ready("no such queue").await.unwrap(), None);
+        connection.close(Duration::from_secs(5)).await;
+    }
+    for untrusted in [trusting("other.pem"), TlsFiles::default()] {
+        let error = refusal(&broker.tls_endpoint(untrusted)).await;
+        let ClientError::Connect { endpoint, reason } = &error else { panic!("{error:?}") };
+        assert!(endpoint.starts_with("amqps://") && reason.contains("UnknownIssuer"), "{error}");
+    }
+
+    // The encryption is not left out in silence where the broker speaks plain AMQP.
+    let plain = Endpoint { port: broker.amqp_port, ..broker.tls_endpoint(trusting("ca.pem")) };
+    assert!(matches!(refusal(&plain).await, ClientError::Connect { .. }));
+
+    let external = |files| Endpoint { credentials: Credentials::External, ..broker.tls_endpoint(files) };
+    let connection = Lapin.connect(&external(identity("client")), "conformance").await.unwrap();
+    connection.close(Duration::from_secs(5)).await;
+    for unknown in [identity("stranger"), trusting("ca.pem")] {
+        let error = refusal(&external(unknown)).await;
+        assert!(matches!(error, ClientError::Refused { .. }), "{error:?}");
+    }
+
+    let missing = TlsFiles { ca: Some(directory.join("missing.pem")), ..TlsFiles::default() };
+    let error = refusal(&broker.tls_endpoint(missing)).await;
+    assert!(matches!(&error, ClientError::Tls { path, .. } if path.ends_with("missing.pem")), "{error:?}");
+}
