@@ -23,6 +23,24 @@ const BEYOND: f64 = 10.0;
 const CLIPPED_US: f64 = 3_596_000_000.0;
 const ROUNDING: f64 = 1e-9;
 
+/// The distribution of the latency `name`, of one fleet or of all together.
+pub(super) fn summary<'a>(record: &'a Record, name: &str, fleet: Option<&str>) -> Option<&'a LatencySummary> {
+    let wanted = fleet.unwrap_or(ALL);
+    record.latency.iter().find(|summary| summary.metric == name && summary.fleet == wanted)
+}
+
+/// The statistic of what was measured; of a percentile that is not listed the next listed one above.
+pub(super) fn value(summary: &LatencySummary, statistic: Statistic) -> Option<f64> {
+    match statistic {
+        Statistic::Percentile(percentile) => {
+            bracket(summary, percentile.percent()).map(|(_, high)| high.value_us as f64)
+        }
+        Statistic::Mean => (summary.count > 0).then_some(summary.mean_us),
+        Statistic::Count => Some(summary.count as f64),
+        Statistic::End => None,
+    }
+}
+
 /// Judges a statistic of the latency `name`.
 pub(super) fn judged(
     record: &Record,
@@ -31,8 +49,7 @@ pub(super) fn judged(
     comparison: Comparison,
     bound: f64,
 ) -> Outcome {
-    let wanted = fleet.unwrap_or(ALL);
-    let Some(summary) = record.latency.iter().find(|s| s.metric == name && s.fleet == wanted) else {
+    let Some(summary) = summary(record, name, fleet) else {
         return Outcome::unknown("there is no such latency in the record");
     };
     let unmeasured = Unmeasured::of(record, name, fleet);
@@ -63,7 +80,7 @@ fn percentile_judged(
     if all == 0.0 {
         return Outcome::unknown("no sample");
     }
-    let measured = bracket(summary, p).map(|(_, high)| high.value_us as f64);
+    let measured = value(summary, Statistic::Percentile(percentile));
     let tail = p.min(100.0 - p) / 100.0;
     if tail > 0.0 && all * tail < BEYOND - 1e-6 {
         let needed = (BEYOND / tail - 1e-6).ceil() as u64;

@@ -21,6 +21,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
+use crate::plan::Metric;
 use crate::record::{Check, Completeness, Judgement, Record, Verdict};
 
 /// Judges `record`: each expectation of its plan, and before that whether the measurement can be trusted at all.
@@ -40,6 +41,21 @@ pub fn judge(record: &Record) -> Judgement {
     }
     findings.sort_by_key(|finding| finding.weight);
     Judgement { verdict, reasons: findings.into_iter().map(|finding| finding.sentence).collect(), checks }
+}
+
+/// The number that `metric` is in `record`, in the metric's own unit: the one that a check of it shows. None where it was
+/// not measured.
+pub fn measured(record: &Record, metric: &Metric) -> Option<f64> {
+    match metric {
+        Metric::Count { word, queue, reason } => {
+            counts::measured(record, word, queue.as_deref(), reason.as_deref()).map(|number| number as f64)
+        }
+        Metric::Latency { name, fleet, statistic } => {
+            latency::summary(record, name, fleet.as_deref()).and_then(|summary| latency::value(summary, *statistic))
+        }
+        Metric::Throughput { name, fleet } => series::throughput(record, name, fleet.as_deref()),
+        Metric::Gauge { name, statistic } => series::gauge(record, name, *statistic),
+    }
 }
 
 fn held(checks: &[Check]) -> String {

@@ -345,3 +345,28 @@ fn the_reason_names_what_was_measured() {
     let judgement = judged(|record| record.plan.expect = vec![bound("end_to_end.p99", AtMost, 10_000.0)]);
     assert_eq!(judgement.reasons, ["`end_to_end.p99` is 20 ms, expected <= 10000"]);
 }
+
+#[test]
+fn a_check_shows_what_is_measured() {
+    let mut record = good();
+    not_consumed(&mut record, 30).lost = 30;
+    add_up(&mut record);
+    let bounds = [
+        "lost",
+        "lost.orders",
+        "dead_lettered.expired",
+        "end_to_end.p99",
+        "end_to_end.p99.7",
+        "end_to_end.max",
+        "confirm.checkout.mean",
+        "confirm.count",
+        "throughput.consumed.billing",
+        "backlog.mean",
+        "broker_cpu.max",
+    ];
+    record.plan.expect = bounds.map(|metric| bound(metric, AtLeast, 0.0)).to_vec();
+    for check in judge(&record).checks {
+        let metric = check.metric.parse().expect("a metric");
+        assert_eq!(super::super::measured(&record, &metric), check.value, "{}", check.metric);
+    }
+}
