@@ -1,0 +1,49 @@
+# The README's two commands first; each does its own set-up. `make` alone says what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint image bench clean-brokers
+
+# Debian release whose RabbitMQ is built into an image where no registry answers: trixie has 4.0.
+DEBIAN ?= trixie
+SCENARIO ?= scenarios/quickstart.toml
+TARGET := $${CARGO_TARGET_DIR:-target}
+
+help: ## Say what there is
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
+
+demo: ## Start a broker, load it, account for every message, and judge: SCENARIO=scenarios/quickstart.toml
+	@.ci/need rust docker
+	.ci/packages cc=build-essential
+	image=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
+	echo "broker image: $$image"
+	cargo build --release --locked
+	LURCHER_BROKER_IMAGE=$$image $(TARGET)/release/lurcher run $(SCENARIO)
+
+test: ## Run all tests, those against real brokers among them
+	@.ci/need rust docker
+	.ci/packages cc=build-essential rabbitmq-server=rabbitmq-server
+	image=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
+	echo "broker image: $$image"
+	LURCHER_BROKER_IMAGE=$$image cargo test --locked
+
+lint: ## Hold the format and clippy's warnings as errors
+	@.ci/need rust
+	.ci/packages cc=build-essential
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+image: ## Make the broker's image: pulled where a registry answers, else built from Debian's packages
+	@.ci/need docker
+	.ci/broker-image $(DEBIAN)
+
+bench: ## Run the benches; figures are under target/criterion
+	@.ci/need rust
+	.ci/packages cc=build-essential
+	cargo bench --locked
+
+clean-brokers: ## Remove every broker container that lurcher started, those of runs in progress too
+	@.ci/need docker
+	docker ps --all --quiet --filter label=lurcher.run | xargs --no-run-if-empty docker rm --force --volumes

@@ -1,0 +1,148 @@
+//! Whether the generator offered the load that it was asked for, and whether it can be trusted to have measured it.
+
+use std::collections::BTreeMap;
+
+use super::phrase::{count, decimal, micros, percent, things};
+use super::{Finding, Weight, is_complete};
+use crate::record::{Phase, Record};
+
+/// Share of the paced sends that may be late through the generator's own doing.
+const LATE_SHARE_MAX: f64 = 0.01;
+/// Share of the planned messages that must have been sent.
+const OFFERED_SHARE_MIN: f64 = 0.95;
+/// Farthest that the wall clock may move against the monotonic one, in microseconds.
+const CLOCK_STEP_MAX_US: u64 = 100_000;
+
+pub(super) fn findings(record: &Record) -> Vec<Finding> {
+    let generator = &record.generator;
+    let mut findings = Vec::new();
+    if generator.overflow > 0 {
+        findings.push(Finding::new(
+            Weight::Invalid,
+            format!(
+                "{} dropped because a channel or a list was full: the books are not whole",
+                things(generator.overflow, "event")
+            ),
+        ));
+    }
+    findings.extend(late(record));
+    findings.extend(shortfall(record));
+    let step_us = generator.clock_step_us.unsigned_abs();
+    if step_us > CLOCK_STEP_MAX_US {
+        findings.push(Finding::new(
+            Weight::Invalid,
+            format!("the machine's clock was set by {} during the run", micros(step_us as f64)),
+        ));
+    }
+    if generator.clipped > 0 {
+        let samples = things(generator.clipped, "latency sample");
+        let sentence = format!("{samples} longer than an hour were counted as an hour");
+        findings.push(Finding::new(Weight::Note, sentence));
+    }
+    findings
+}
+
+fn late(record: &Record) -> Option<Finding> {
+    let generator = &record.generator;
+    if generator.paced_sends == 0 {
+        return None;
+    }
+    let share = generator.late_sends as f64 / generator.paced_sends as f64;
+    (share > LATE_SHARE_MAX).then(|| {
+        let sentence = format!(
+            "the generator could not keep its schedule: {} of {} ({}) were more than {} late through its own doing, \
+             and at most {} may be; its 99th percentile was {}",
+            count(generator.late_sends),
+            things(generator.paced_sends, "send"),
+            percent(share),
+            micros(record.plan.load.max_lag_us as f64),
+            percent(LATE_SHARE_MAX),
+            micros(generator.own_lag_p99_us as f64),
+        );
+        Finding::new(Weight::Invalid, sentence)
+    })
+}
+
+/// Too few of the planned messages were sent: the generator's fault, or the broker's to show as backlog and latency?
+fn shortfall(record: &Record) -> Option<Finding> {
+    let generator = &record.generator;
+    let planned = generator.load_planned.filter(|planned| *planned > 0)?;
+    let share = generator.load_sends as f64 / planned as f64;
+    // A load that was cut short has not been asked for the rest.
+    if share >= OFFERED_SHARE_MIN || !is_complete(record) {
+        return None;
+    }
+    let offered = format!(
+        "{} of {} were sent ({})",
+        count(generator.load_sends),
+        things(planned, "planned message"),
+        percent(share)
+    );
+    if let Some((cost_us, needed)) = cores_needed(record, planned)
+        && needed > f64::from(record.host.cpus)
+        && record.host.cpus > 0
+    {
+        let sentence = format!(
+            "the generator could not offer the load: it needs {} cores at {} µs per message, this machine has {}; {offered}",
+            decimal(needed, 1),
+            decimal(cost_us, 1),
+            record.host.cpus,
+        );
+        return Some(Finding::new(Weight::Invalid, sentence));
+    }
+    let held = held_share(record);
+    let load = &record.plan.load;
+    if load.stop_when_empty_us.is_some() || load.stop_when_idle_us.is_some() {
+        return Some(Finding::new(Weight::Note, format!("the load may have ended early: {offered}")));
+    }
+    if record.incidents_total == 0 && held < (1.0 - share) / 2.0 {
+        let sentence = format!(
+            "the load was not offered, and nothing that was recorded explains it: {offered}, publishers were held up \
+             for {} of the time, and no connection was lost",
+            percent(held)
+        );
+        return Some(Finding::new(Weight::Invalid, sentence));
+    }
+    let sentence = format!(
+        "the broker did not take the offered load: {offered}; publishers were held up for {} of the time by full \
+         confirm windows or the broker's socket, with {} of connections and channels",
+        percent(held),
+        things(record.incidents_total, "incident"),
+    );
+    Some(Finding::new(Weight::Note, sentence))
+}
+
+/// Share of the load that publishers were held up, on average.
+fn held_share(record: &Record) -> f64 {
+    let publishers = record.plan.publisher_count().max(1) as f64;
+    let load_us = record.generator.load_us.max(1) as f64;
+    (record.generator.held_us as f64 / publishers / load_us).min(1.0)
+}
+
+/// CPU time per message in microseconds, and the processors that the planned rate would take at that.
+fn cores_needed(record: &Record, planned: u64) -> Option<(f64, f64)> {
+    let generator = &record.generator;
+    if generator.load_sends == 0 || generator.cpu_us == 0 {
+        return None;
+    }
+    // Where the broker stood still for most of the load, what the harness costs while it waits would be charged to the
+    // few messages that went out: the second with the most messages shows the cost without it.
+    let whole = generator.cpu_us as f64 / generator.load_sends as f64;
+    let cost_us = busiest_second_cost_us(record).map_or(whole, |busiest| whole.min(busiest));
+    let asked_us = record.plan.load.duration_us.unwrap_or(generator.load_us);
+    (asked_us > 0).then(|| (cost_us, cost_us * planned as f64 / asked_us as f64))
+}
+
+/// CPU time per message in the second of the load in which most were published.
+fn busiest_second_cost_us(record: &Record) -> Option<f64> {
+    let phase = Phase::Load.to_string();
+    let mut seconds: BTreeMap<u64, (u64, f64)> = BTreeMap::new();
+    for interval in record.intervals.iter().filter(|interval| interval.phase == phase) {
+        let (published, cpu_us) = seconds.entry(interval.start_us).or_default();
+        *published = published.saturating_add(interval.published);
+        // Every fleet's row holds the figure of the whole process.
+        *cpu_us = cpu_us.max(interval.generator_cpu_cores * interval.length_us as f64);
+    }
+    let (published, cpu_us) = seconds.into_values().max_by_key(|(published, _)| *published)?;
+    (published > 0 && cpu_us > 0.0).then(|| cpu_us / published as f64)
+}
