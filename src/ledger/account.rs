@@ -15,7 +15,9 @@ pub struct Account {
     pub unroutable: u64,
     /// The same without a confirm.
     pub unroutable_unconfirmed: u64,
-    /// The first offending messages, up to a limit, by class and order of observation.
+    /// The first offending messages, up to a limit, by class and order of observation. A record keeps them in
+    /// `violations.csv`, not in `run.json`.
+    #[serde(skip)]
     pub violations: Vec<Violation>,
     /// All offending messages, listed or not.
     pub violations_total: u64,

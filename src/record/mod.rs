@@ -2,6 +2,8 @@
 //!
 //! May use `units`, `plan`, `ledger` and `latency`. Everything after it (verdict, plots, gate) reads only the record.
 
+#[doc(hidden)]
+pub mod fixture;
 pub mod progress;
 mod store;
 
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::ledger::account::{Account, Cause, PublisherAccount, QueueAccount, Violation, ViolationClass};
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
+pub use store::{LATEST, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
 
 /// Version of `run.json`; moves when its form changes.
 pub const SCHEMA_VERSION: u32 = 1;
