@@ -1,0 +1,416 @@
+//! Whole runs on a real broker: the books, the verdicts, the exit codes, and what is left behind.
+
+mod rig;
+
+use std::time::Duration;
+
+use lurcher::broker::{Broker, StartOptions};
+use lurcher::plan::{BrokerPlan, Network, Provider};
+use lurcher::record::{Completeness, Phase, Verdict, ViolationClass};
+use rig::{Rig, containers_of, image, output, until};
+
+/// A broker that the test itself holds, so that it can do things behind a run's back.
+struct Behind {
+    runtime: tokio::runtime::Runtime,
+    broker: Option<Broker>,
+    url: String,
+}
+
+impl Behind {
+    fn start(cpus: Option<f64>) -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let plan = BrokerPlan {
+            provider: Provider::Container,
+            image: image(),
+            network: Network::Auto,
+            amqp_port: None,
+            management_port: None,
+            config: Vec::new(),
+            plugins: Vec::new(),
+            cpus,
+            memory_bytes: None,
+            startup_timeout_us: 120_000_000,
+            url: None,
+            management_url: None,
+            tls: None,
+            auth_external: false,
+            heartbeat_us: None,
+        };
+        let options =
+            StartOptions { image: None, external: None, run_id: format!("test-{:08x}", rand::random::<u32>()), note: &|_| {} };
+        let broker = runtime
+            .block_on(lurcher::broker::start(&plan, &options))
+            .unwrap_or_else(|error| panic!("{error}\nif no broker could be had: make test"));
+        let endpoint = broker.endpoint();
+        let lurcher::endpoint::Credentials::Plain { user, password } = &endpoint.credentials else {
+            panic!("a broker of our own has a password")
+        };
+        let url = format!("amqp://{user}:{}@{}:{}", password.reveal(), endpoint.host, endpoint.port);
+        Self { runtime, broker: Some(broker), url }
+    }
+
+    fn broker(&self) -> &Broker {
+        self.broker.as_ref().expect("a broker")
+    }
+
+    fn management_url(&self) -> String {
+        self.broker().management().expect("a management API").endpoint().base_url.clone()
+    }
+
+    /// A rig that runs on this broker.
+    fn rig(&self, scenario: &str) -> Rig {
+        Rig::new(scenario).with(&["--broker-url", &self.url, "--management-url", &self.management_url(), "--quiet"])
+    }
+
+    fn purge(&self, queue: &str) {
+        let management = self.broker().management().expect("a management API");
+        self.runtime.block_on(management.purge(queue)).expect("purged");
+    }
+
+    fn ready(&self, queue: &str) -> u64 {
+        let management = self.broker().management().expect("a management API");
+        let queues = self.runtime.block_on(management.queues()).unwrap_or_default();
+        queues.iter().find(|found| found.name == queue).map_or(0, |found| found.ready)
+    }
+
+    /// Publishes something that no run sent.
+    fn inject(&self, queue: &str, body: &[u8]) {
+        self.runtime.block_on(async {
+            let connection = lapin::Connection::connect(&self.url, lapin::ConnectionProperties::default()).await.expect("connected");
+            let channel = connection.create_channel().await.expect("a channel");
+            let options = lapin::options::BasicPublishOptions::default();
+            channel
+                .basic_publish("".into(), queue.into(), options, body, lapin::BasicProperties::default())
+                .await
+                .expect("published");
+            connection.close(200, "done".into()).await.expect("closed");
+        });
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        if let Some(broker) = self.broker.take() {
+            let _ = self.runtime.block_on(broker.stop());
+        }
+    }
+}
+
+/// One queue, one producer, one consumer; `more` goes before `[load]`.
+fn simple(name: &str, producer: &str, consumer: &str, rest: &str) -> String {
+    format!(
+        r#"
+        schema = 1
+        name = "{name}"
+        seed = 7
+        [[queue]]
+        name = "{name}"
+        [[producer]]
+        name = "out"
+        routing_key = "{name}"
+        size = "64 B"
+        {producer}
+        [[consumer]]
+        name = "in"
+        queue = "{name}"
+        {consumer}
+        {rest}
+        "#
+    )
+}
+
+/// Everything that must be so of any complete record, whatever its scenario.
+#[track_caller]
+fn assert_consistent(ended: &rig::Ended) {
+    let record = ended.record();
+    let json = ended.json();
+    for queue in &record.account.queues {
+        assert_eq!(queue.imbalance(), 0, "the books of {} do not balance: {queue:?}", queue.queue);
+    }
+    let totals = serde_json::to_value(&record.totals).expect("totals");
+    assert_eq!(json["totals"], totals);
+    let summary = ended.table("summary.csv");
+    for (word, count) in totals.as_object().expect("an object") {
+        let row = summary.iter().find(|row| &row["metric"] == word).unwrap_or_else(|| panic!("no row for {word}"));
+        assert_eq!(row["value"], count.to_string(), "summary.csv and run.json differ on {word}");
+    }
+    let ledger = ended.table("ledger.csv");
+    for (scope, class) in [("publisher", "published"), ("publisher", "confirmed"), ("queue", "consumed"), ("queue", "lost")] {
+        let of_class = ledger.iter().filter(|row| row["scope"] == scope && row["class"] == class);
+        let sum: u64 = of_class.map(|row| row["count"].parse::<u64>().expect("a count")).sum();
+        let unroutable = if class == "lost" { record.account.unroutable } else { 0 };
+        assert_eq!(Some(sum + unroutable), totals[class].as_u64(), "ledger.csv and run.json differ on {class}");
+    }
+    let violations = ended.table("violations.csv");
+    assert_eq!(violations.len() as u64, record.account.violations_total, "violations.csv lists all");
+    let in_load: u64 = record.intervals.iter().map(|interval| interval.published).sum();
+    assert_eq!(in_load, record.totals.published, "intervals.csv adds up");
+    for file in [
+        "run.json", "summary.csv", "intervals.csv", "latency.csv", "latency.hlog", "ledger.csv", "violations.csv",
+        "dead_letters.csv", "faults.csv", "report.html", "plots/throughput.svg",
+    ] {
+        assert!(ended.record.as_ref().expect("a record").join(file).exists(), "{file} is missing");
+    }
+}
+
+#[test]
+fn a_good_run_passes_and_leaves_nothing_but_its_record() {
+    let scenario = simple(
+        "good",
+        "rate = \"500/s\"\ncount = 2",
+        "count = 2\nack = { batch = 10 }",
+        "[load]\nwarmup = \"1s\"\nduration = \"3s\"\n[expect]\nguarantee = \"at-least-once\"\nlost = 0\n\"end_to_end.p99\" = \"<= 30s\"\n\"throughput.consumed\" = \">= 400/s\"",
+    );
+    let rig = Rig::new(&scenario).with(&["--json"]);
+    let child = rig.start();
+    let pid = child.id();
+    until("the container", || !containers_of(pid).is_empty());
+    let ended = rig.wait(child).expect_code(0);
+    assert!(containers_of(pid).is_empty(), "a container is left");
+    assert_consistent(&ended);
+    let record = ended.record();
+    assert_eq!((record.totals.planned, record.totals.published, record.totals.consumed), (2000, 2000, 2000));
+    assert_eq!(record.totals.lost, 0);
+    let phases: Vec<_> = record.phases.iter().map(|phase| phase.phase).collect();
+    use Phase::{Audit, Broker, Drain, Heal, Load, Topology, Warmup};
+    assert_eq!(phases, [Broker, Topology, Warmup, Load, Heal, Drain, Audit]);
+    assert!(record.phases.windows(2).all(|pair| pair[0].end_us <= pair[1].start_us + 1));
+    let said: serde_json::Value = serde_json::from_str(&ended.out).expect("one JSON object on standard output");
+    assert_eq!(said["verdict"], "pass");
+    let text = std::fs::read_to_string(ended.record.as_ref().expect("a record").join("run.json")).expect("run.json");
+    assert!(!text.contains("lurcher:"), "a password may be in the record");
+}
+
+#[test]
+fn what_is_purged_behind_its_back_is_lost_and_listed() {
+    let behind = Behind::start(None);
+    let scenario = simple(
+        "purged",
+        "rate = \"1000/s\"",
+        "start_delay = \"4s\"",
+        "[load]\nduration = \"5s\"\n[expect]\nlost = 0",
+    );
+    let rig = behind.rig(&scenario);
+    let child = rig.start();
+    until("a backlog", || behind.ready("purged") > 500);
+    behind.purge("purged");
+    let ended = rig.wait(child).expect_code(1);
+    assert_consistent(&ended);
+    let record = ended.record();
+    assert!(record.totals.lost > 0 && record.totals.lost < record.totals.confirmed);
+    let lost: Vec<u64> = record
+        .account
+        .violations
+        .iter()
+        .filter(|violation| violation.class == ViolationClass::Lost)
+        .filter_map(|violation| violation.sequence)
+        .collect();
+    assert_eq!(lost.len() as u64, record.totals.lost, "each is listed");
+    // One queue, one publisher: a purge takes a stretch without gaps from the head.
+    assert!(lost.windows(2).all(|pair| pair[1] == pair[0] + 1), "{lost:?}");
+    assert_eq!(record.totals.consumed + record.totals.lost, record.totals.confirmed);
+}
+
+#[test]
+fn a_stranger_is_a_phantom() {
+    let behind = Behind::start(None);
+    let scenario =
+        simple("strange", "rate = \"200/s\"", "", "[load]\nduration = \"5s\"\n[expect]\nphantom = 0\nlost = 0");
+    let rig = behind.rig(&scenario);
+    let child = rig.start();
+    until("messages", || {
+        behind.runtime.block_on(behind.broker().management().expect("management").queues()).is_ok_and(|queues| !queues.is_empty())
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    behind.inject("strange", b"nobody sent this");
+    behind.inject("strange", b"");
+    behind.inject("strange", &[0; 4096]);
+    let ended = rig.wait(child).expect_code(1);
+    assert_consistent(&ended);
+    let record = ended.record();
+    assert_eq!((record.totals.phantom, record.totals.lost), (3, 0));
+    let phantoms = ended.table("violations.csv").into_iter().filter(|row| row["class"] == "phantom").count();
+    assert_eq!(phantoms, 3);
+}
+
+#[test]
+fn an_undrained_queue_is_inconclusive() {
+    let scenario = simple(
+        "undrained",
+        "rate = \"300/s\"",
+        "work = \"20ms\"\nprefetch = 10",
+        "[load]\nduration = \"3s\"\ndrain = \"2s\"\n[expect]\nlost = 0",
+    );
+    let ended = Rig::new(&scenario).with(&["--quiet"]).run().expect_code(3);
+    assert_consistent(&ended);
+    let record = ended.record();
+    assert!(record.totals.left_in_queue > 0);
+    assert_eq!(record.totals.lost, 0);
+    assert_eq!(record.totals.consumed + record.totals.left_in_queue, record.totals.confirmed);
+}
+
+#[test]
+fn a_rate_that_nobody_can_generate_is_invalid() {
+    let scenario = simple(
+        "impossible",
+        "rate = \"5000000/s\"",
+        "",
+        "[load]\nduration = \"3s\"\n[expect]\nlost = 0",
+    );
+    let ended = Rig::new(&scenario).with(&["--quiet"]).run().expect_code(4);
+    let record = ended.record();
+    let judgement = record.verdict.expect("a verdict");
+    assert!(judgement.reasons.iter().any(|reason| reason.contains("core")), "{:?}", judgement.reasons);
+}
+
+#[test]
+fn a_rate_that_the_broker_cannot_take_is_backlog_and_latency() {
+    let behind = Behind::start(Some(0.3));
+    let scenario = simple(
+        "overloaded",
+        "rate = \"6000/s\"\nconfirm = { window = 100, timeout = \"60s\" }",
+        "",
+        "[load]\nduration = \"4s\"\n[expect]\nlost = 0\n\"end_to_end.p99\" = \"<= 100ms\"",
+    );
+    let ended = behind.rig(&scenario).run().expect_code(1);
+    assert_consistent(&ended);
+    let record = ended.record();
+    assert_ne!(record.verdict.expect("a verdict").verdict, Verdict::Invalid);
+    assert_eq!(record.totals.lost, 0);
+    assert!(record.generator.held_us > 0, "the window held the publisher up");
+    let p99 = |metric: &str| {
+        let summary = record.latency.iter().find(|summary| summary.metric == metric && summary.fleet == "all");
+        let point = summary.expect(metric).percentiles.iter().find(|point| point.percentile == 99.0);
+        point.expect("p99").value_us
+    };
+    assert!(p99("confirm") > 2 * p99("confirm_from_send"), "the wait for the window is charged to the messages");
+}
+
+#[test]
+fn a_stall_shows_from_the_intended_time_and_hides_from_the_send() {
+    let behind = Behind::start(None);
+    let scenario = simple(
+        "stalled",
+        "rate = \"1000/s\"\nconfirm = { window = 50, timeout = \"30s\" }",
+        "",
+        "[load]\nduration = \"10s\"\n[expect]\nlost = 0",
+    );
+    let rig = behind.rig(&scenario);
+    let child = rig.start();
+    until("messages", || behind.runtime.block_on(async {
+        behind.broker().management().expect("management").queues().await.is_ok_and(|queues| !queues.is_empty())
+    }));
+    std::thread::sleep(Duration::from_secs(3));
+    let node = &behind.broker().nodes()[0];
+    behind.runtime.block_on(node.pause()).expect("paused");
+    std::thread::sleep(Duration::from_secs(3));
+    behind.runtime.block_on(node.unpause()).expect("unpaused");
+    let ended = rig.wait(child).expect_code(0);
+    let record = ended.record();
+    let p99 = |metric: &str| {
+        let summary = record.latency.iter().find(|summary| summary.metric == metric && summary.fleet == "all");
+        summary.expect(metric).percentiles.iter().find(|point| point.percentile == 99.0).expect("p99").value_us
+    };
+    let (intended, from_send) = (p99("end_to_end"), p99("end_to_end_from_send"));
+    assert!(intended > 2_000_000, "p99 {intended} us does not show a stall of 3 s");
+    assert!(from_send < intended / 4, "p99 from the send {from_send} us should hide most of {intended} us");
+}
+
+fn kill(pid: u32, signal: &str) {
+    output("kill", &[&format!("-{signal}"), &pid.to_string()]);
+}
+
+#[test]
+fn an_interrupt_keeps_a_marked_record_and_no_container() {
+    let scenario = simple("interrupted", "rate = \"500/s\"", "", "[load]\nduration = \"60s\"\n[expect]\nlost = 0");
+    let rig = Rig::new(&scenario);
+    let mut child = rig.start();
+    let pid = child.id();
+    until("the load", || rig.out().join("interrupted").exists() && !containers_of(pid).is_empty());
+    std::thread::sleep(Duration::from_secs(12));
+    assert!(child.try_wait().expect("a child").is_none());
+    kill(pid, "INT");
+    let ended = rig.wait(child).expect_code(130);
+    assert!(containers_of(pid).is_empty(), "a container is left");
+    let record = ended.record();
+    assert_eq!(record.completeness, Completeness::Interrupted);
+    assert!(record.totals.published > 0);
+    assert_eq!(record.totals.lost, 0, "nothing is called lost that nobody looked for");
+    assert_ne!(record.verdict.expect("a verdict").verdict, Verdict::Pass);
+}
+
+#[test]
+fn what_a_killed_run_left_is_found_and_removed() {
+    let scenario = simple("killed", "rate = \"100/s\"", "", "[load]\nduration = \"60s\"");
+    let rig = Rig::new(&scenario);
+    let mut child = rig.start();
+    let pid = child.id();
+    until("the container", || !containers_of(pid).is_empty());
+    kill(pid, "KILL");
+    child.wait().expect("dead");
+    assert!(!containers_of(pid).is_empty(), "the test needs something left behind");
+    let doctor = std::process::Command::new(env!("CARGO_BIN_EXE_lurcher"))
+        .arg("doctor")
+        .env("LURCHER_BROKER_IMAGE", image())
+        .output()
+        .expect("doctor runs");
+    assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+    until("the container to go", || containers_of(pid).is_empty());
+}
+
+#[test]
+fn trouble_has_its_exit_code_and_leaves_nothing() {
+    let scenario = simple("trouble", "rate = \"100/s\"", "", "[load]\nduration = \"1s\"");
+    let missing = Rig::new(&scenario).with(&["--broker-image", "lurcher/no-such-image:0"]).run().expect_code(5);
+    assert!(missing.err.contains("make image"), "{}", missing.err);
+    assert!(missing.record.is_none());
+    let nobody = Rig::new(&scenario).with(&["--broker-url", "amqp://guest:secret-word@127.0.0.1:1"]).run().expect_code(5);
+    assert!(!nobody.err.contains("secret-word"), "{}", nobody.err);
+    let bad_url = Rig::new(&scenario).with(&["--broker-url", "http://127.0.0.1"]).run().expect_code(2);
+    assert!(bad_url.err.contains("amqp"), "{}", bad_url.err);
+    let no_file = Rig::new(&scenario);
+    std::fs::remove_file(no_file.folder().join("scenario.toml")).expect("removed");
+    no_file.run().expect_code(2);
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_says_so() {
+    let scenario = simple("full", "messages = 5000", "", "[expect]\nlost = 0");
+    let rig = Rig::new(&scenario);
+    std::fs::create_dir_all(rig.out()).expect("a folder");
+    // A private mount of 40 KiB over the folder for records; it goes with the process.
+    let command = rig.command();
+    let mut words = vec![command.get_program().to_owned()];
+    words.extend(command.get_args().map(std::ffi::OsStr::to_owned));
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c"])
+        .arg(format!("mount -t tmpfs -o size=40k tmpfs '{}' && exec \"$@\"", rig.out().display()))
+        .arg("sh")
+        .args(words)
+        .env("LURCHER_BROKER_IMAGE", image())
+        .output()
+        .expect("unshare runs");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{err}");
+    assert!(err.to_lowercase().contains("no space") || err.contains("full"), "{err}");
+}
+
+#[test]
+fn the_brokers_own_counters_agree() {
+    let scenario = simple(
+        "counted",
+        "rate = \"4000/s\"\nmessages = 20_000",
+        "ack = { batch = 20 }",
+        "[load]\nduration = \"20s\"\n[expect]\nlost = 0",
+    );
+    let ended = Rig::new(&scenario).with(&["--quiet"]).run().expect_code(0);
+    assert_consistent(&ended);
+    let record = ended.record();
+    let counters = &record.broker.counters;
+    let queue = &record.account.queues[0];
+    assert_eq!(counters.get("published"), Some(&record.totals.published), "{counters:?}");
+    assert_eq!(counters.get("confirmed"), Some(&record.totals.confirmed), "{counters:?}");
+    assert_eq!(counters.get("delivered"), Some(&record.totals.delivered), "{counters:?}");
+    assert_eq!(counters.get("acknowledged"), Some(&queue.acknowledged), "{counters:?}");
+    assert_eq!(counters.get("redelivered").copied().unwrap_or(0), queue.redelivered_flag, "{counters:?}");
+}
