@@ -4,19 +4,35 @@
 //! May use `units` only. No default is filled in here: what was left out stays `None`, and `plan` resolves it.
 
 pub mod broker;
+mod check;
 pub mod consumer;
+mod diagnostic;
 pub mod either;
+mod environment;
+mod key;
 pub mod load;
+mod loader;
 pub mod pattern;
+mod problem;
 pub mod producer;
+mod schema;
+mod set;
+mod shape;
+mod source;
+mod suggest;
+mod syntax;
 pub mod topology;
 
 use serde::{Deserialize, Serialize};
 
 pub use broker::Broker;
 pub use consumer::Consumer;
+pub use diagnostic::{Diagnostic, Diagnostics};
 pub use load::{Expectations, Load};
+pub use loader::{Loaded, load};
 pub use producer::Producer;
+pub use schema::json_schema;
+pub use source::Source;
 pub use topology::{Exchange, Queue};
 
 /// The version of the scenario format that this build reads and writes.

@@ -303,6 +303,8 @@ text_or_table_schema!(Confirm, "Confirm", "`off`", ConfirmWindow);
 #[serde(deny_unknown_fields)]
 pub struct Properties {
     /// Priority, 0 to 255: one, or a list taken in turn.
+    #[serde(default, deserialize_with = "one_or_many")]
+    #[schemars(with = "Option<OneOrMany>")]
     pub priority: Option<Vec<u8>>,
     /// How long each message may wait in a queue (`expiration`).
     pub expiration: Option<Span>,
@@ -325,4 +327,36 @@ pub struct Properties {
     #[serde(default)]
     #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
     pub headers: Arguments,
+}
+
+/// A number, or a list of them.
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum OneOrMany {
+    One(u8),
+    Many(Vec<u8>),
+}
+
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
+    struct Either;
+    impl<'de> serde::de::Visitor<'de> for Either {
+        type Value = Vec<u8>;
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a priority from 0 to 255, or a list of them")
+        }
+        fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Vec<u8>, E> {
+            let one = u8::try_from(number).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(number), &self));
+            one.map(|one| vec![one])
+        }
+        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Vec<u8>, E> {
+            let one =
+                u8::try_from(number).map_err(|_| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self));
+            one.map(|one| vec![one])
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, list: A) -> Result<Vec<u8>, A::Error> {
+            Deserialize::deserialize(serde::de::value::SeqAccessDeserializer::new(list))
+        }
+    }
+    deserializer.deserialize_any(Either).map(Some)
 }
