@@ -82,14 +82,14 @@ pub enum TopologyError {
         /// Its consumers.
         consumers: u64,
     },
-    /// A stream that was there before; what is in it cannot be asked for.
+    /// A stream that was there before, and keeps what was ever written to it.
     #[error("stream `{queue}` exists before the run, and may hold messages; delete it or give it another name")]
     StreamExists {
         /// The stream.
         queue: String,
     },
     /// Any other refusal.
-    #[error("{item} could not be had: {code} {reason}")]
+    #[error("the broker refused {item}: {code} {reason}")]
     Failed {
         /// What.
         item: Item,

@@ -6,7 +6,8 @@
 //! exists already is used only where the run cannot tell it from what it would have declared: a queue with the same
 //! properties, no message in it and nobody consuming from it; an exchange with the same properties. [`Declared`] says
 //! what was new, and [`delete`] deletes only that. A queue that holds messages, has consumers or has other properties
-//! is refused. A stream that exists is always refused, since the broker does not say whether one is empty.
+//! is refused. A stream that exists is always refused: consuming does not empty it, and the broker's count of what is in
+//! it lags by seconds.
 //!
 //! Exclusive queues belong to their one subscriber's connection, which declares them: they are passed over here.
 
@@ -122,7 +123,7 @@ pub async fn delete(endpoint: &Endpoint, declared: &Declared) -> Vec<TopologyErr
 }
 
 /// Messages that are ready in each queue of the plan, by the queue's number; none where a queue does not exist or is
-/// another connection's own. Unacked messages are not among them, nor those in a stream.
+/// another connection's own. Unacked messages are not among them; a stream's count lags by seconds.
 ///
 /// # Errors
 ///

@@ -123,7 +123,7 @@ pub async fn a_refused_login_is_told(bench: &Bench<'_>) {
 
     let external = Endpoint { credentials: Credentials::External, ..bench.broker.endpoint() };
     let error = bench.client.connect(&external, "conformance").await.err().expect("refused");
-    assert!(matches!(error, ClientError::Refused { .. }), "{error:?}");
+    assert!(error.to_string().contains("SASL EXTERNAL"), "{error}");
 }
 
 pub async fn nothing_listening_is_told(bench: &Bench<'_>) {

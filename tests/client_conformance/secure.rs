@@ -12,10 +12,10 @@ use super::support::{Broker, Wishes};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+fn authority(common_name: &str) -> Authority {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "conformance authority");
+    params.distinguished_name.push(DnType::CommonName, common_name);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
@@ -37,9 +37,9 @@ async fn refusal(endpoint: &Endpoint) -> ClientError {
 async fn tls_trusts_only_what_it_is_told_to() {
     let files = tempfile::tempdir().unwrap();
     let directory = files.path();
-    let ca = authority();
+    let ca = authority("conformance authority");
     std::fs::write(directory.join("ca.pem"), ca.pem()).unwrap();
-    std::fs::write(directory.join("other.pem"), authority().pem()).unwrap();
+    std::fs::write(directory.join("other.pem"), authority("another authority").pem()).unwrap();
     issue(directory, "server", "localhost", ExtendedKeyUsagePurpose::ServerAuth, &ca);
     issue(directory, "client", "tester", ExtendedKeyUsagePurpose::ClientAuth, &ca);
     issue(directory, "stranger", "nobody", ExtendedKeyUsagePurpose::ClientAuth, &ca);

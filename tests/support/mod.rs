@@ -75,6 +75,9 @@ impl Broker {
             .unwrap();
         let broker = Self { container: name, child, node, amqp_port, tls_port, password };
         broker.wait_until_ready().await;
+        if wishes.certificates.is_some() {
+            broker.wait_for_tls();
+        }
         broker
     }
 
@@ -88,6 +91,15 @@ impl Broker {
                 }
                 Err(error) => panic!("the broker did not get ready: {error}; its log: {}", self.log()),
             }
+        }
+    }
+
+    /// The TLS listener starts after the plain one.
+    fn wait_for_tls(&self) {
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", self.tls_port)).is_err() {
+            assert!(started.elapsed() < READY_WITHIN, "nothing listens for TLS; the log: {}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 

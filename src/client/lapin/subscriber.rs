@@ -188,10 +188,11 @@ impl Settler {
     ) -> Result<(), ClientError> {
         let mut written = self.command(tag, multiple, settle);
         // The first poll queues the frame.
-        if let Some(Err(error)) = written.as_mut().now_or_never() {
-            return Err(wire.explain(&self.channel, &error).await);
+        match written.as_mut().now_or_never() {
+            None => self.unwritten.push_back(written),
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(wire.explain(&self.channel, &error).await),
         }
-        self.unwritten.push_back(written);
         loop {
             let full = self.unwritten.len() > UNWRITTEN_MAX;
             let Some(oldest) = self.unwritten.front_mut() else { break };

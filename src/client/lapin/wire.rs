@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 use super::super::{ClientError, Notice};
 use super::dial::{self, CONNECT_TIMEOUT, Cutter};
 use super::{GOODBYE_TIMEOUT, REQUEST_TIMEOUT};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Credentials, Endpoint};
 
 /// `connection.close` with this code means a clean end.
 const REPLY_SUCCESS: u16 = 200;
@@ -276,12 +276,20 @@ fn told(error: &::lapin::Error) -> String {
 fn refusal(endpoint: &Endpoint, error: &::lapin::Error) -> ClientError {
     const CONNECTION_FORCED: u16 = 320;
     const INTERNAL_ERROR: u16 = 541;
-    let endpoint = endpoint.to_string();
+    let address = endpoint.to_string();
     match reply_of(error) {
         Some((code, reason)) if code != CONNECTION_FORCED && code != INTERNAL_ERROR => {
-            ClientError::Refused { endpoint, reason: format!("{code} {reason}") }
+            ClientError::Refused { endpoint: address, reason: format!("{code} {reason}") }
         }
-        _ => ClientError::Connect { endpoint, reason: told(error) },
+        // RabbitMQ says nothing to a client that asks for a mechanism which it does not have.
+        None if endpoint.credentials == Credentials::External => ClientError::Connect {
+            endpoint: address,
+            reason: format!(
+                "{}; a broker without SASL EXTERNAL (plugin rabbitmq_auth_mechanism_ssl) hangs up like this",
+                told(error)
+            ),
+        },
+        _ => ClientError::Connect { endpoint: address, reason: told(error) },
     }
 }
 
