@@ -1,0 +1,83 @@
+//! The record's words as they are written in `run.json`, for every output alike.
+
+use crate::record::{Cause, Completeness, IncidentKind, ViolationClass};
+
+/// What happened to a connection or a channel.
+pub(super) fn incident(kind: IncidentKind) -> &'static str {
+    match kind {
+        IncidentKind::Disconnected => "disconnected",
+        IncidentKind::Reconnected => "reconnected",
+        IncidentKind::ReconnectFailed => "reconnect_failed",
+        IncidentKind::ChannelClosed => "channel_closed",
+        IncidentKind::Cancelled => "cancelled",
+        IncidentKind::Blocked => "blocked",
+        IncidentKind::Unblocked => "unblocked",
+        IncidentKind::ConfirmTimeout => "confirm_timeout",
+    }
+}
+
+/// A class of offending message.
+pub(super) fn violation(class: ViolationClass) -> &'static str {
+    match class {
+        ViolationClass::Lost => "lost",
+        ViolationClass::PossiblyLost => "possibly_lost",
+        ViolationClass::Duplicate => "duplicate",
+        ViolationClass::Phantom => "phantom",
+        ViolationClass::Corrupt => "corrupt",
+        ViolationClass::Misordered => "misordered",
+        ViolationClass::Misrouted => "misrouted",
+    }
+}
+
+/// Why a message offends.
+pub(super) fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Republished => "republished",
+        Cause::Redelivered => "redelivered",
+        Cause::Unflagged => "unflagged",
+        Cause::Unroutable => "unroutable",
+        Cause::NoStamp => "no_stamp",
+        Cause::NeverSent => "never_sent",
+    }
+}
+
+/// `text` without control characters: a name must not move a cursor, and XML has no way to write them.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether the run came to its end, as a sentence; none: it did.
+pub(super) fn incomplete(completeness: &Completeness) -> Option<String> {
+    match completeness {
+        Completeness::Complete => None,
+        Completeness::Interrupted => {
+            Some("The run was interrupted: the books are those up to the interruption.".to_owned())
+        }
+        Completeness::Aborted { reason } => Some(format!("The run could not go on: {reason}.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_those_of_the_record() {
+        use IncidentKind::{
+            Blocked, Cancelled, ChannelClosed, ConfirmTimeout, Disconnected, ReconnectFailed, Reconnected, Unblocked,
+        };
+        for kind in
+            [Blocked, Cancelled, ChannelClosed, ConfirmTimeout, Disconnected, ReconnectFailed, Reconnected, Unblocked]
+        {
+            assert_eq!(serde_json::json!(kind), incident(kind));
+        }
+        use ViolationClass::{Corrupt, Duplicate, Lost, Misordered, Misrouted, Phantom, PossiblyLost};
+        for class in [Corrupt, Duplicate, Lost, Misordered, Misrouted, Phantom, PossiblyLost] {
+            assert_eq!(serde_json::json!(class), violation(class));
+        }
+        use Cause::{NeverSent, NoStamp, Redelivered, Republished, Unflagged, Unroutable};
+        for why in [NeverSent, NoStamp, Redelivered, Republished, Unflagged, Unroutable] {
+            assert_eq!(serde_json::json!(why), cause(why));
+        }
+    }
+}
