@@ -1,7 +1,7 @@
 //! `lurcher run`: broker, load, books, verdict, record.
 
-use std::io::{BufWriter, IsTerminal as _};
-use std::path::{Path, PathBuf};
+use std::io::BufWriter;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -13,7 +13,8 @@ use crate::broker::ExternalUrls;
 use crate::endpoint::Secret;
 use crate::record::progress::Progress;
 use crate::record::{Completeness, Record, RecordFolder, create};
-use crate::report::{self, terminal};
+use crate::report::terminal::{Listener, Manner, Screen, conclude};
+use crate::report;
 use crate::run::{self, Job, RunError};
 
 /// Arguments of `lurcher run`.
@@ -132,7 +133,7 @@ async fn conduct(
         load_us,
     };
     let _ = progress.send(started).await;
-    let listening = tokio::spawn(listen(events, listener(arguments)));
+    let listening = tokio::spawn(listen(events, Listener::of_stderr(manner(arguments))));
     let job = Job {
         plan: Arc::clone(&scenario.plan),
         scenario: scenario.facts.clone(),
@@ -158,16 +159,18 @@ fn external(arguments: &Arguments, scenario: &Prepared) -> Option<ExternalUrls> 
     Some(ExternalUrls { amqp: Secret::new(amqp), management: management.map(Secret::new) })
 }
 
-fn listener(arguments: &Arguments) -> Option<terminal::Listener> {
-    let quiet = arguments.quiet || arguments.json;
-    (!quiet).then(|| terminal::Listener::new(std::io::stderr().is_terminal()))
+fn manner(arguments: &Arguments) -> Manner {
+    match (arguments.quiet, arguments.json) {
+        (true, _) => Manner::Quiet,
+        (_, true) => Manner::Json,
+        _ => Manner::Full,
+    }
 }
 
-async fn listen(mut events: mpsc::Receiver<Progress>, mut listener: Option<terminal::Listener>) {
+async fn listen(mut events: mpsc::Receiver<Progress>, mut listener: Listener) {
     while let Some(event) = events.recv().await {
-        if let Some(listener) = &mut listener {
-            listener.hear(&event);
-        }
+        // Standard error that is closed is no reason to end a run.
+        let _ = listener.on(&event);
     }
 }
 
@@ -189,7 +192,8 @@ fn finish(arguments: &Arguments, mut record: Record, folder: RecordFolder) -> u8
             return super::ENVIRONMENT;
         }
     };
-    show(arguments, &record, &path);
+    // A reader that has gone, as `head` does, is no error.
+    let _ = conclude(&record, &path, manner(arguments), Screen::of_stdout(), &mut std::io::stdout().lock());
     if let Err(error) = reported {
         super::complain_of(&error);
         return super::ENVIRONMENT;
@@ -197,17 +201,6 @@ fn finish(arguments: &Arguments, mut record: Record, folder: RecordFolder) -> u8
     match record.completeness {
         Completeness::Interrupted => INTERRUPTED,
         _ => verdict.exit_code(),
-    }
-}
-
-fn show(arguments: &Arguments, record: &Record, path: &Path) {
-    let path = path.display().to_string();
-    if arguments.json {
-        super::say(terminal::json(record, &path));
-    } else if arguments.quiet {
-        super::say(terminal::verdict_line(record, &path));
-    } else {
-        super::say(terminal::summary(record, &path));
     }
 }
 

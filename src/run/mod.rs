@@ -26,7 +26,7 @@ use crate::ledger::incidents::Incidents;
 use crate::plan::Plan;
 use crate::record::progress::Progress;
 use crate::record::{Completeness, Phase, Record, ScenarioFacts};
-use crate::topology;
+use crate::topology::{self, Declared};
 
 use audit::Auditor;
 pub use error::RunError;
@@ -113,13 +113,11 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     let log = std::mem::replace(&mut job.log, Box::new(std::io::sink()));
     let run = Run::new(&job, broker, course);
     course.enter(Phase::Topology).await;
-    let declared = match topology::declare(broker.endpoint(), &run.plan.topology).await {
-        Ok(declared) => declared,
-        Err(failure) => {
-            topology::delete(broker.endpoint(), &failure.declared).await;
-            return Err(failure.error.into());
-        }
-    };
+    let mut declared = Declared::default();
+    if let Err(error) = topology::declare(broker.endpoint(), &run.plan.topology, &mut declared).await {
+        topology::delete(broker.endpoint(), &declared).await;
+        return Err(error.into());
+    }
     let counters_before = run.counters().await;
     let mut fleets = Fleets::new();
     let connected = fleets.connect(&run.plan, broker.endpoint(), &run.shared, &run.destinations).await;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Problems;
 use crate::plan::Arguments;
-use crate::scenario::{pattern, topology::Arguments as Written};
+use crate::scenario::topology::Arguments as Written;
 use crate::units::{ByteSize, Span};
 
 /// Longest time to live that the broker takes, in milliseconds: ten years (`value_too_large` on RabbitMQ 4.0.5).
@@ -53,7 +53,7 @@ fn json(value: &toml::Value, number: Option<&str>) -> Result<Value, String> {
 
 /// `text` with `number`, where there is one, in the place of each `{}`.
 pub(super) fn filled(text: &str, number: Option<&str>) -> String {
-    number.map_or_else(|| text.to_owned(), |number| pattern::fill(text, number))
+    number.map_or_else(|| text.to_owned(), |number| text.replace("{}", number))
 }
 
 /// `span` in the whole milliseconds that the broker counts.
