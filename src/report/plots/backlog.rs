@@ -36,21 +36,17 @@ pub(in crate::report) fn backlog(record: &Record) -> Result<String, OutputError>
     let rest = (count > 0).then(|| ((format!("{count} other queues"), sum(others)), OTHERS));
     let mut shown = Vec::new();
     for ((name, depths), colour) in coloured.chain(rest) {
-        let mut add = |label: String, look, of: fn(&(u64, u64)) -> u64| {
-            // A queue that never had any such message would only crowd the legend.
-            if look == Look::Dashed && depths.values().all(|depth| of(depth) == 0) {
-                return;
-            }
+        let mut add = |label, look, of: fn(&(u64, u64)) -> u64| {
             let lines = timeline.lines(depths.iter().map(|(step, depth)| (*step, of(depth) as f64)));
-            shown.push(Series { label: Some(label), colour, look, lines });
+            shown.push(Series { label, colour, look, lines });
         };
-        add(format!("{name} ready"), Look::Solid, |depth| depth.0);
-        add(format!("{name} unacked"), Look::Dashed, |depth| depth.1);
+        add(Some(name), Look::Solid, |depth| depth.0);
+        add(None, Look::Dashed, |depth| depth.1);
     }
     shown.retain(|series| !series.lines.is_empty());
     let most =
         shown.iter().flat_map(|series| series.lines.iter().flatten()).map(|(_, depth)| *depth).fold(0.0, f64::max);
-    let name = format!("messages in the queue{}", timeline.thinned("most"));
+    let name = format!("messages (solid ready, dashed unacked{})", timeline.thinned("most"));
     let chart = Chart {
         file: BACKLOG,
         title: "Backlog by queue, as the broker tells".to_owned(),

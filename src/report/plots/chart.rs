@@ -31,7 +31,8 @@ const FAULT: RGBColor = RGBColor(0xd5, 0x5e, 0x00);
 pub(super) const OTHERS: RGBColor = RGBColor(0x77, 0x77, 0x77);
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito, "Color Universal Design", 2008; its yellow,
-/// too pale on white, is replaced by the indigo of Paul Tol's palettes).
+/// too pale on white, and its black, which is the text's, are replaced by indigo and
+/// wine of Paul Tol's palettes).
 pub(super) const PALETTE: [RGBColor; 8] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
@@ -40,7 +41,7 @@ pub(super) const PALETTE: [RGBColor; 8] = [
     RGBColor(0xe6, 0x9f, 0x00),
     RGBColor(0x56, 0xb4, 0xe9),
     RGBColor(0x33, 0x22, 0x88),
-    RGBColor(0x77, 0x77, 0x77),
+    RGBColor(0x88, 0x22, 0x55),
 ];
 
 /// The SVG backend has no dashes of its own. A line that shall be dashed is drawn with this opacity, and nothing else

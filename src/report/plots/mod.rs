@@ -129,6 +129,31 @@ mod tests {
     }
 
     #[test]
+    fn many_queues_and_fleets_stay_legible() {
+        let mut record = fixture::record();
+        let samples = record.queue_samples.clone();
+        let fleets = record.plan.producers.clone();
+        let intervals = record.intervals.clone();
+        for copy in 1..4 {
+            record.queue_samples.extend(samples.iter().cloned().map(|mut sample| {
+                sample.queue = format!("{}.{copy}", sample.queue);
+                sample
+            }));
+            record.plan.producers.extend(fleets.iter().cloned().map(|mut fleet| {
+                fleet.name = format!("{}.{copy}", fleet.name);
+                fleet
+            }));
+            record.intervals.extend(intervals.iter().filter(|i| i.published > 0).cloned().map(|mut interval| {
+                interval.fleet = format!("{}.{copy}", interval.fleet);
+                interval
+            }));
+        }
+        let (queues, rates) = (backlog(&record).expect("drawn"), throughput(&record).expect("drawn"));
+        assert!(queues.contains("12 other queues"), "eight of twenty have a line of their own");
+        assert!(rates.contains("all producers published") && rates.contains("all consumers consumed"));
+    }
+
+    #[test]
     fn names_are_text_and_nothing_else() {
         let mut record = fixture::record();
         let hostile = "<script>alert(1)</script>&\"'\u{1}";
