@@ -246,6 +246,8 @@ fn queue() -> impl Strategy<Value = QueueAccount> {
                 left_in_queue,
                 lost,
                 possibly_lost,
+                removed_unverified: 0,
+                unaccounted: 0,
                 recovered,
                 republished,
                 redelivered,

@@ -30,7 +30,8 @@ pub struct Record {
     pub started_at: jiff::Timestamp,
     /// Whether the run came to its end.
     pub completeness: Completeness,
-    /// What was judged of it; none until it is judged.
+    /// What was judged of it: `verdict`, `reasons` and `checks`; none of them until it is judged.
+    #[serde(flatten)]
     pub verdict: Option<Judgement>,
     /// The ledger's words over all publishers and queues.
     pub totals: Totals,

@@ -101,6 +101,7 @@ struct Conclusion<'a> {
     scenario: &'a str,
     id: &'a str,
     completeness: &'a Completeness,
+    #[serde(flatten)]
     verdict: Option<&'a Judgement>,
     totals: &'a Totals,
     record: String,
