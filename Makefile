@@ -7,6 +7,7 @@ SHELL := bash
 .PHONY: help demo test lint image bench clean-brokers
 
 # Debian release whose RabbitMQ is built into an image where no registry answers: trixie has 4.0.
+# (`.ci/broker-image` ends with a line that begins with the image's name.)
 DEBIAN ?= trixie
 SCENARIO ?= scenarios/quickstart.toml
 TARGET := $${CARGO_TARGET_DIR:-target}
@@ -17,17 +18,17 @@ help: ## Say what there is
 demo: ## Start a broker, load it, account for every message, and judge: SCENARIO=scenarios/quickstart.toml
 	@.ci/need rust docker
 	.ci/packages cc=build-essential
-	image=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
-	echo "broker image: $$image"
+	made=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
+	echo "$$made"
 	cargo build --release --locked
-	LURCHER_BROKER_IMAGE=$$image $(TARGET)/release/lurcher run $(SCENARIO)
+	LURCHER_BROKER_IMAGE=$${made%% *} $(TARGET)/release/lurcher run $(SCENARIO)
 
 test: ## Run all tests, those against real brokers among them
 	@.ci/need rust docker
 	.ci/packages cc=build-essential rabbitmq-server=rabbitmq-server
-	image=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
-	echo "broker image: $$image"
-	LURCHER_BROKER_IMAGE=$$image cargo test --locked
+	made=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
+	echo "$$made"
+	LURCHER_BROKER_IMAGE=$${made%% *} cargo test --locked
 
 lint: ## Hold the format and clippy's warnings as errors
 	@.ci/need rust

@@ -12,7 +12,7 @@ use super::expectation::Outcome;
 use super::phrase::{count, micros, things};
 use crate::plan::expect::Comparison;
 use crate::plan::{Plan, ProducerFleet, QueueKind, Statistic};
-use crate::record::{LatencySummary, PercentilePoint, Record, Verdict};
+use crate::record::{LatencySummary, PercentilePoint, Phase, Record, Verdict};
 use crate::units::Percentile;
 
 /// Fleet of the summaries over all fleets.
@@ -55,7 +55,11 @@ pub(super) fn judged(
     let unmeasured = Unmeasured::of(record, name, fleet);
     let outcome = match statistic {
         Statistic::Count => return Outcome::compared(summary.count as f64, comparison, bound),
-        Statistic::Percentile(percentile) => percentile_judged(summary, &unmeasured, percentile, comparison, bound),
+        Statistic::Percentile(percentile) => {
+            let outcome = percentile_judged(summary, &unmeasured, percentile, comparison, bound);
+            let spared = || percentile_judged(summary, &unmeasured.without_left(), percentile, comparison, bound);
+            spare_left(record, &unmeasured, bound, outcome, spared)
+        }
         Statistic::Mean => mean_judged(summary, &unmeasured, comparison, bound),
         Statistic::End => return Outcome::unknown("a latency has no end"),
     };
@@ -117,6 +121,35 @@ fn range(low: PercentilePoint, high: PercentilePoint) -> String {
     if from == to { format!("{from}, {least}") } else { format!("{from} to {to}, {least} to {most}") }
 }
 
+/// What is left in a queue is certainly late only if it was waited for at least as long as the bound.
+fn spare_left(
+    record: &Record,
+    unmeasured: &Unmeasured,
+    bound: f64,
+    outcome: Outcome,
+    spared: impl FnOnce() -> Outcome,
+) -> Outcome {
+    let waited_us = waited_us(record);
+    if outcome.verdict != Verdict::Fail || unmeasured.left == 0 || waited_us as f64 > bound {
+        return outcome;
+    }
+    if spared().verdict == Verdict::Fail {
+        return outcome;
+    }
+    Outcome::new(outcome.value, Verdict::Inconclusive).noted(format!(
+        "{} left in a queue may still have been in time: the drain took no longer than {}",
+        things(unmeasured.left, "copy"),
+        micros(waited_us as f64),
+    ))
+}
+
+/// From the end of the load to the end of the drain.
+fn waited_us(record: &Record) -> u64 {
+    let end_of = |phase| record.phases.iter().find(|facts| facts.phase == phase).map(|facts| facts.end_us);
+    let waited = end_of(Phase::Drain).zip(end_of(Phase::Load)).map_or(0, |(drain, load)| drain.saturating_sub(load));
+    u64::try_from(waited).unwrap_or(0)
+}
+
 /// What an infinite latency says of a bound. That it is "at least" something says nothing good of a broker.
 fn infinite(comparison: Comparison) -> Verdict {
     match comparison {
@@ -172,6 +205,8 @@ fn clipped(record: &Record, statistic: Statistic, comparison: Comparison, mut ou
 struct Unmeasured {
     total: u128,
     parts: Vec<(u128, &'static str)>,
+    /// Of them, copies that were still in a queue at the end.
+    left: u128,
     /// Copies that a rule of the topology took away: never meant to arrive, so not late.
     ruled_out: u128,
 }
@@ -192,6 +227,10 @@ impl Unmeasured {
             self.total += number;
             self.parts.push((number, what));
         }
+    }
+
+    fn without_left(&self) -> Self {
+        Self { total: self.total - self.left, parts: Vec::new(), left: 0, ruled_out: self.ruled_out }
     }
 
     fn sentence(&self) -> String {
@@ -217,6 +256,7 @@ impl Unmeasured {
         unmeasured.add(lost, "lost");
         unmeasured.add(possibly, "possibly lost");
         unmeasured.add(left, "left in a queue");
+        unmeasured.left = left;
         let unsent = |fleet: &ProducerFleet| {
             let messages = sum_of(record, fleet, |publisher| publisher.unsent);
             // Where messages differ in their routes, which ones were not sent is known only on average.

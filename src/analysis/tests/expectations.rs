@@ -235,6 +235,39 @@ fn what_never_arrived_is_infinitely_late() {
 }
 
 #[test]
+fn whatever_did_not_arrive_is_late() {
+    let ways: [fn(&mut QueueAccount); 3] = [
+        |queue| queue.lost = 200,
+        |queue| queue.left_in_queue = 200,
+        |queue| {
+            queue.routed -= 200;
+            queue.possibly_lost = 200;
+        },
+    ];
+    for way in ways {
+        let change = |record: &mut Record| way(not_consumed(record, 200));
+        assert_eq!(checked(bound("end_to_end.p99", AtMost, 250_000.0), change).1.verdict, Fail);
+        assert_eq!(checked(bound("end_to_end.p90", AtMost, 250_000.0), change).1.verdict, Pass);
+    }
+}
+
+#[test]
+fn what_is_left_is_late_only_if_it_was_waited_for() {
+    // The drain took a second: a message that is still there is later than that, but not surely than two.
+    let left = |record: &mut Record| not_consumed(record, 200).left_in_queue = 200;
+    assert_eq!(checked(bound("end_to_end.p99", AtMost, 999_999.0), left).0, Fail);
+    let (verdict, check) = checked(bound("end_to_end.p99", AtMost, 2_000_000.0), left);
+    assert_eq!((verdict, check.verdict), (Inconclusive, Inconclusive));
+    assert!(check.note.is_some_and(|note| note.contains("200 copies left in a queue may still have been in time")));
+    // Without what is left it fails as well.
+    let (verdict, _) = checked(bound("end_to_end.p99", AtMost, 2_000_000.0), |record| {
+        not_consumed(record, 200).left_in_queue = 200;
+        not_consumed(record, 200).lost = 200;
+    });
+    assert_eq!(verdict, Fail);
+}
+
+#[test]
 fn unsent_messages_are_late_everywhere_and_unconfirmed_ones_at_the_producer() {
     let unsent = |record: &mut Record| {
         let publisher = &mut record.account.publishers[0];

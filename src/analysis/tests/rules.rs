@@ -277,6 +277,29 @@ fn harm_is_told_whatever_the_word() {
 }
 
 #[test]
+fn the_most_important_reason_comes_first() {
+    let judgement = judged(|record| {
+        record.plan.expect = vec![Expectation::Guarantee(Guarantee::AtMostOnce)];
+        let queue = not_consumed(record, 20);
+        (queue.left_in_queue, queue.removed_by_rule) = (10, 10);
+        queue.unflagged = 1;
+        queue.phantom = 1;
+        record.generator.overflow = 1;
+    });
+    let order = [
+        "1 event dropped",
+        "at-most-once does not hold",
+        "1 delivery of messages",
+        "10 copies still",
+        "10 copies taken",
+    ];
+    assert_eq!(judgement.reasons.len(), order.len(), "{:#?}", judgement.reasons);
+    for (reason, words) in judgement.reasons.iter().zip(order) {
+        assert!(reason.contains(words), "{:#?}", judgement.reasons);
+    }
+}
+
+#[test]
 fn reasons_of_one_kind_do_not_bury_the_others() {
     let judgement = judged(|record| {
         record.account.queues = (0..100)
