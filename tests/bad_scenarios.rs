@@ -1,6 +1,8 @@
 //! The loader against a corpus of bad scenarios: the whole diagnostic of each is a snapshot, and a reader should know
 //! from it alone what to change.
 
+#![allow(clippy::expect_used, reason = "clippy.toml allows it in test functions, not in what they share")]
+
 use std::path::{Path, PathBuf};
 
 use lurcher::scenario::{self, Diagnostics, Loaded};
@@ -180,6 +182,19 @@ fn the_schema_knows_every_metric() {
     assert_eq!(words(parts[1]), LATENCIES);
     assert_eq!(words(parts[2]), THROUGHPUTS);
     assert_eq!(words(parts[3]), GAUGES);
+}
+
+/// The loader checks shapes against the schema, so that a file it takes is one that the schema takes.
+#[test]
+fn shipped_scenarios_load() {
+    for shipped in std::fs::read_dir("scenarios").into_iter().flatten().flatten() {
+        let path = shipped.path();
+        if path.extension().is_some_and(|extension| extension == "toml")
+            && let Err(diagnostics) = scenario::load(&path, &[], &env)
+        {
+            panic!("{diagnostics}");
+        }
+    }
 }
 
 #[test]
