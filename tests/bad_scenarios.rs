@@ -130,11 +130,12 @@ fn bad_sets_say_that_they_were_set() {
         &["consumer.billing.ack.batch=500"],
         &["laod.duration=5s"],
         &["load.duration"],
+        &["amqp://admin:hunter2@broker.example"],
         &["broker.provider=external", "broker.url=ampq://admin:hunter2@broker.example"],
     ] {
-        text.push_str(&format!("{sets:?}\n{}\n\n", load(GOOD, sets).expect_err("refused")));
+        let asked = sets.join(" ").replace("hunter2", "SECRET");
+        text.push_str(&format!("{asked}\n{}\n\n", load(GOOD, sets).expect_err("refused")));
     }
-    let text = text.replacen("hunter2", "(in the list above only)", 1);
     assert!(!text.contains("hunter2"), "{text}");
     insta::assert_snapshot!(text);
 }

@@ -146,7 +146,7 @@ impl Source {
         Diagnostic {
             place: Some(place),
             on_command_line: true,
-            ..Diagnostic::about_file(COMMAND_LINE, message, Some(help))
+            ..Diagnostic::about_file(COMMAND_LINE, redact(&message), Some(redact(&help)))
         }
     }
 
