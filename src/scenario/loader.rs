@@ -39,20 +39,20 @@ pub fn load(path: &Path, sets: &[String], env: &dyn Fn(&str) -> Option<String>) 
     Ok(Loaded { scenario, source })
 }
 
-fn read(path: &Path) -> Result<String, Diagnostic> {
+fn read(path: &Path) -> Result<String, Diagnostics> {
     let file = path.display().to_string();
     let about = |message: String, help: Option<String>| Diagnostic::about_file(&file, message, help);
     if path.is_dir() {
-        return Err(about("this is a directory, not a scenario".to_owned(), Some(files_in(path))));
+        return Err(about("this is a directory, not a scenario".to_owned(), Some(files_in(path))).into());
     }
     let cannot = |error: io::Error| {
         let help = (error.kind() == io::ErrorKind::NotFound).then(|| near_file(path)).flatten();
-        about(format!("cannot read the scenario: {}", reason(&error)), help)
+        Diagnostics::from(about(format!("cannot read the scenario: {}", reason(&error)), help))
     };
     let length = fs::metadata(path).map_err(cannot)?.len();
     if length > MAX_BYTES {
         let help = format!("a scenario holds at most {} KiB", MAX_BYTES / 1024);
-        return Err(about(format!("the file is too large: {length} bytes"), Some(help)));
+        return Err(about(format!("the file is too large: {length} bytes"), Some(help)).into());
     }
     let bytes = fs::read(path).map_err(cannot)?;
     String::from_utf8(bytes).map_err(|error| {
@@ -60,13 +60,12 @@ fn read(path: &Path) -> Result<String, Diagnostic> {
         let byte = error.as_bytes()[start];
         let readable = String::from_utf8_lossy(error.as_bytes()).into_owned();
         let end = start + char::REPLACEMENT_CHARACTER.len_utf8();
-        let mut diagnostic = Source::new(path, &readable).report_span(
+        let diagnostic = Source::new(path, &readable).report_span(
             start..end,
             format!("the file is not UTF-8: it holds the byte 0x{byte:02x}"),
             Some("save it as UTF-8".to_owned()),
         );
-        diagnostic.notes.clear();
-        diagnostic
+        diagnostic.into()
     })
 }
 

@@ -146,7 +146,7 @@ impl Source {
         Diagnostic {
             place: Some(place),
             on_command_line: true,
-            ..Diagnostic::about_file(COMMAND_LINE, message, Some(help))
+            ..Diagnostic::about_file(COMMAND_LINE, redact(&message), Some(redact(&help)))
         }
     }
 
@@ -164,8 +164,13 @@ impl Source {
     pub(super) fn earlier_key(&self, at: Range<usize>) -> Option<Range<usize>> {
         let word = self.written.get(at.clone())?;
         let keys = self.spans.values().filter_map(|spans| spans.key.clone());
-        keys.filter(|key| key.end <= at.start && self.written.get(key.clone()) == Some(word))
-            .max_by_key(|key| key.start)
+        let same = keys.filter(|key| key.end <= at.start && self.written.get(key.clone()) == Some(word));
+        // Of two tables the parser keeps the later, so that the earlier is no entry of its own.
+        let header = || {
+            let start = self.written.get(..at.start)?.rfind(&format!("[{word}]"))? + 1;
+            Some(start..start + word.len())
+        };
+        same.max_by_key(|key| key.start).or_else(header)
     }
 
     fn origin_note(&self, key: &KeyPath, on_command_line: bool) -> Option<String> {
@@ -212,11 +217,20 @@ impl Source {
     /// `span` up to the end of its first line, and inside of the text.
     fn one_line(&self, span: Range<usize>) -> Range<usize> {
         let text = &self.written;
-        let start = text.floor_char_boundary(span.start.min(text.len()));
-        let end = text.floor_char_boundary(span.end.clamp(start, text.len()));
+        let start = boundary(text, span.start);
+        let end = boundary(text, span.end.max(start));
         let line = text.get(start..end).and_then(|part| part.find(['\r', '\n']));
         start..line.map_or(end, |newline| start + newline)
     }
+}
+
+/// The last start of a character that is not behind `at`.
+fn boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
 }
 
 fn index_table(path: &KeyPath, table: &DeTable<'_>, spans: &mut BTreeMap<KeyPath, Spans>) {
@@ -249,7 +263,9 @@ pub(super) fn redact(text: &str) -> String {
     let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
     let without_urls = replace_behind(text, "//", |after| after.find(ends).unwrap_or(after.len()), redact_userinfo);
     let assigned = |after: &str| after.find(['"', '\'', '\n', '\r']).unwrap_or(after.len());
-    ["pass", "password"].iter().fold(without_urls, |text, key| replace_behind(&text, key, assigned, redact_assigned))
+    ["_pass", "_password", ".password"]
+        .iter()
+        .fold(without_urls, |text, key| replace_behind(&text, key, assigned, redact_assigned))
 }
 
 /// `text` with what stands behind each `mark`, up to where `end` says, changed by `change`.
@@ -313,7 +329,7 @@ mod tests {
             ("image = \"rabbitmq:4@sha256:ab\"", "image = \"rabbitmq:4@sha256:ab\""),
             ("['default_pass = secret word', \"x\"]", "['default_pass = ***', \"x\"]"),
             ("\"ssl_options.password=secret\"", "\"ssl_options.password= ***\""),
-            ("a passage = \"text\"", "a passage = \"text\""),
+            ("\"a pass = one\"", "\"a pass = one\""),
             ("amqp://host:5672/v", "amqp://host:5672/v"),
             ("amqp://me@host:5672", "amqp://me@host:5672"),
         ] {

@@ -28,16 +28,14 @@ pub(super) fn check(scenario: &Scenario, names: &Names<'_>, problems: &mut Probl
 
 fn check_ack(at: &str, consumer: &Consumer, problems: &mut Problems) {
     match consumer.ack {
-        Some(Ack::Auto) => {
-            if consumer.prefetch.is_some() {
-                problems
-                    .at(
-                        format!("{at}.prefetch"),
-                        "`prefetch` has no effect with automatic acks: the broker sends without limit",
-                    )
-                    .help("remove it, or ack by hand: `ack = \"manual\"`")
-                    .see(format!("{at}.ack"), "acks are automatic");
-            }
+        Some(Ack::Auto) if consumer.prefetch.is_some() => {
+            problems
+                .at(
+                    format!("{at}.prefetch"),
+                    "`prefetch` has no effect with automatic acks: the broker sends without limit",
+                )
+                .help("remove it, or ack by hand: `ack = \"manual\"`")
+                .see(format!("{at}.ack"), "acks are automatic");
         }
         Some(Ack::Manual(manual)) => {
             let batch = manual.batch.unwrap_or(1);
@@ -60,7 +58,7 @@ fn check_ack(at: &str, consumer: &Consumer, problems: &mut Problems) {
                     .see(format!("{at}.prefetch"), "the limit");
             }
         }
-        None => {}
+        Some(Ack::Auto) | None => {}
     }
 }
 

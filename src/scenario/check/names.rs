@@ -238,6 +238,8 @@ fn check_unique(what: &str, names: impl Iterator<Item = (String, String)>, probl
 /// Reports a routing key or binding key that AMQP cannot carry.
 pub(super) fn check_key_length(key: &str, text: &str, problems: &mut Problems) {
     if text.len() > MAX_SHORT_STRING {
-        problems.at(key, format!("the key has {} bytes", text.len())).help(format!("AMQP allows {MAX_SHORT_STRING}"));
+        problems
+            .at(key, format!("the text has {} bytes, more than AMQP carries here", text.len()))
+            .help(format!("at most {MAX_SHORT_STRING} are allowed"));
     }
 }

@@ -160,7 +160,7 @@ fn strategy(queue: &Queue) -> Option<DeadLetterStrategy> {
 
 /// Reports a time that is not a whole number of milliseconds, the broker's unit.
 pub(super) fn check_milliseconds(key: &str, time: Span, problems: &mut Problems) {
-    if time.0.subsec_nanos() % 1_000_000 != 0 {
+    if !time.0.subsec_nanos().is_multiple_of(1_000_000) {
         problems
             .at(key, format!("the broker counts this time in milliseconds; {time} is not a whole number of them"))
             .help("write it like `\"500ms\"`");
