@@ -72,7 +72,7 @@ pub async fn returns_are_told_apart_from_confirms(bench: &Bench<'_>) {
     let connection = bench.connect().await;
     let mut link = connection.open_publisher(&PublisherSetup { mandatory: true, ..setup() }).await.unwrap();
     for round in 0..10 {
-        let unroutable = |n: u64| n % 3 == 1 || n % 7 == 0;
+        let unroutable = |n: u64| n % 3 == 1 || n.is_multiple_of(7);
         let tokens = round * 2_000..(round + 1) * 2_000;
         let key = |n| if unroutable(n) { "conformance.no such queue" } else { queue.name.as_str() };
         link.publish(&mut tokens.clone().map(|n| message(key(n), n)).collect()).await.unwrap();
