@@ -1,5 +1,8 @@
 //! Declaring, verifying and deleting a topology on a real broker, and what is refused.
 
+// Helpers of tests are not tests to clippy: what it allows in those is allowed here for all.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
 mod support;
 
 use std::time::Duration;

@@ -201,7 +201,8 @@ pub enum Outcome {
     Confirmed,
     /// `basic.nack`.
     Nacked,
-    /// `basic.return`, before the ack that follows it where confirms are on.
+    /// `basic.return`. The ack that follows it where confirms are on is not told: each message is settled once.
+    /// Which message it was is read from its stamp.
     Returned {
         /// AMQP reply code, such as 312 (NO_ROUTE).
         code: u16,
@@ -214,11 +215,13 @@ pub enum Outcome {
 #[async_trait]
 pub trait PublisherLink: Send {
     /// Hands over a batch, in order, and empties it. Returns once the client has taken it all, which may wait for the
-    /// socket. After an error some of the batch may have been sent: all of it counts as unconfirmed.
+    /// socket. After an error some of the batch may have been sent: all of it counts as unconfirmed, and the link is out
+    /// of use ([`ClientError::Unfit`] excepted). Dropped while it waits, all of it counts as handed over.
     async fn publish(&mut self, batch: &mut Vec<Outgoing>) -> Result<(), ClientError>;
 
-    /// Waits until at least one message is settled, or the link fails, and appends to `settled` all that is known.
-    /// Safe to cancel: nothing is lost. Never returns where there is nothing to wait for.
+    /// Waits until at least one message is settled, or the link fails, and appends to `settled` all that is known. What
+    /// was settled before a failure is told before it. Safe to cancel: nothing is lost. Where there is nothing to wait
+    /// for (confirms off, or all settled) it returns only when the link fails.
     async fn settlements(&mut self, settled: &mut Vec<Settlement>) -> Result<(), ClientError>;
 
     /// Closes the channel with a goodbye.
@@ -297,11 +300,12 @@ pub enum Settle {
 /// A channel that consumes.
 #[async_trait]
 pub trait SubscriberLink: Send {
-    /// Waits until at least one message is there, or the link fails, and appends up to `limit` of those that are.
-    /// Safe to cancel: nothing is lost.
+    /// Waits until at least one message is there, or the link fails, and appends up to `limit` of those that are, in the
+    /// order of their tags. What came before a failure is told before it. Safe to cancel: nothing is lost.
     async fn receive(&mut self, deliveries: &mut Vec<Delivery>, limit: usize) -> Result<(), ClientError>;
 
-    /// Settles one message, or with `multiple` all unsettled ones up to `tag`.
+    /// Settles one message, or with `multiple` all unsettled ones up to `tag`. AMQP does not answer: what the broker
+    /// thinks of it, a tag that it does not know for example, shows in a later `receive`.
     async fn settle(&mut self, tag: u64, multiple: bool, settle: Settle) -> Result<(), ClientError>;
 
     /// Cancels the subscriptions and closes the channel with a goodbye; unsettled messages go back to their queues.

@@ -185,14 +185,10 @@ impl Session {
     }
 
     async fn channel(&mut self) -> Result<Channel, TopologyError> {
-        if let Some(channel) = self.channel.take_if(|channel| !channel.status().connected()) {
-            drop(channel);
+        match &self.channel {
+            Some(channel) if channel.status().connected() => Ok(channel.clone()),
+            _ => Ok(self.channel.insert(self.wire.channel().await?).clone()),
         }
-        let channel = match &self.channel {
-            Some(channel) => channel.clone(),
-            None => self.channel.insert(self.wire.channel().await?).clone(),
-        };
-        Ok(channel)
     }
 
     /// Declares an exchange, or asks for it; whether it is there.

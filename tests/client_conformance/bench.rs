@@ -1,7 +1,9 @@
 //! What the checks share: connections, queues, messages, and waits with an end.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -187,4 +189,16 @@ pub async fn subscriber_failure(link: &mut dyn SubscriberLink) -> ClientError {
 
 pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// Polls a wait so many times and drops it: none where it was cut short.
+pub async fn cut_short<T>(polls: u64, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    for _ in 0..polls {
+        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+            return Some(done);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
 }

@@ -197,10 +197,10 @@ async fn dropped_receives(bench: &Bench<'_>, poll: Option<Duration>, count: u64)
     let mut sequences = Vec::new();
     let mut dropped = 0;
     within("all deliveries", async {
-        for pause in (0..).map(|n| n % 200) {
+        for polls in (0..).map(|n| 1 + n % 3) {
             let mut deliveries = Vec::new();
             let receive = link.receive(&mut deliveries, 3);
-            dropped += u32::from(tokio::time::timeout(Duration::from_micros(pause), receive).await.is_err());
+            dropped += u32::from(cut_short(polls, receive).await.is_none());
             sequences.extend(deliveries.iter().map(sequence));
             if let Some(last) = deliveries.last() {
                 link.settle(last.tag, true, Settle::Ack).await.unwrap();

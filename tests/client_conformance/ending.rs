@@ -158,6 +158,8 @@ pub async fn a_silent_peer_is_given_up(bench: &Bench<'_>) {
     let error = within("the answer", bench.client.connect(&silent, "conformance")).await.err().expect("refused");
     let ClientError::Connect { reason, .. } = &error else { panic!("{error:?}") };
     assert!(reason.contains("no answer"), "{reason}");
+    // It stays silent to the end of the test: what was begun must end without its help.
+    std::mem::forget(listener);
 }
 
 /// A peer whose packets are lost: the socket stays open and nothing comes.
@@ -177,6 +179,8 @@ pub async fn a_vanished_peer_does_not_hold_up_the_end(bench: &Bench<'_>) {
     let error = publisher_failure(link.as_mut()).await;
     assert!(matches!(error, ClientError::ConnectionLost { .. }), "{error:?}");
     drop(dropped);
+    // It stays stopped to the end of the test: both connections must end without its help.
+    std::mem::forget(gate);
 }
 
 /// The threads of a client that has let go of all its connections end.

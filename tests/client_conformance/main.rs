@@ -3,6 +3,9 @@
 //! The suite is a function over the port ([`conforms`]), so that the next adapter runs the same one. Its checks share
 //! one broker and use queues of their own.
 
+// Helpers of tests are not tests to clippy: what it allows in those is allowed here for all.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -155,7 +155,7 @@ mod tests {
         std::fs::write(&empty, "no certificate").unwrap();
         for path in [missing, empty] {
             let files = TlsFiles { ca: Some(path.clone()), ..TlsFiles::default() };
-            let error = tls_connector(&files).err().expect("refused").to_string();
+            let error = tls_connector(&files).expect_err("refused").to_string();
             assert!(error.contains(&path.display().to_string()), "{error}");
         }
     }

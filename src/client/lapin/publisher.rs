@@ -202,7 +202,11 @@ impl Publisher {
 
     /// Puts the link out of use. The confirms in flight know best why it ended.
     async fn fail(&mut self, error: ::lapin::Error) -> ClientError {
-        poll_fn(|cx| Poll::Ready(self.poll_answers(cx))).await;
+        poll_fn(|cx| {
+            self.poll_answers(cx);
+            Poll::Ready(())
+        })
+        .await;
         let error = self.error.take().unwrap_or(error);
         let error = self.wire.explain(&self.channel, &error).await;
         self.failure = Some(error.clone());
