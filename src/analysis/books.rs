@@ -31,7 +31,7 @@ fn listed(mut sentences: Vec<String>) -> Vec<String> {
 
 fn imbalance(queue: &QueueAccount) -> Option<String> {
     // Not QueueAccount::imbalance: its sum of dead letters may overflow on a file that was tampered with.
-    let parts = ["consumed", "dead_lettered", "removed_by_rule", "left_in_queue", "lost"];
+    let parts = ["consumed", "dead_lettered", "removed_by_rule", "left_in_queue", "lost", "unaccounted"];
     let accounted: u128 = parts.iter().filter_map(|word| counts::of_queue(queue, word)).sum();
     (accounted != u128::from(queue.routed)).then(|| {
         let parts = parts.map(|word| format!("{} {word}", count(counts::of_queue(queue, word).unwrap_or(0))));

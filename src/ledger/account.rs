@@ -137,8 +137,14 @@ impl QueueAccount {
 
     /// Right side less left side of the conservation: 0 where the books balance.
     pub fn imbalance(&self) -> i128 {
-        let accounted =
-            [self.consumed, self.dead_lettered_total(), self.removed_by_rule, self.left_in_queue, self.lost];
+        let accounted = [
+            self.consumed,
+            self.dead_lettered_total(),
+            self.removed_by_rule,
+            self.left_in_queue,
+            self.lost,
+            self.unaccounted,
+        ];
         accounted.into_iter().map(i128::from).sum::<i128>() - i128::from(self.routed)
     }
 }
