@@ -92,6 +92,7 @@ pub(super) fn of_queue(queue: &QueueAccount, word: &str) -> Option<u128> {
         "dead_lettered" => queue.dead_lettered.values().copied().map(wide).sum(),
         "removed_by_rule" => wide(queue.removed_by_rule),
         "left_in_queue" => wide(queue.left_in_queue),
+        "unaccounted" => wide(queue.unaccounted),
         _ => return None,
     })
 }

@@ -48,10 +48,10 @@ impl PlanDestinations {
     fn add_readers(&mut self, plan: &Plan, number: usize, queue: &QueuePlan) {
         let reads = |fleet: &ConsumerFleet| fleet.offset != StreamOffset::First;
         for fleet in &plan.consumers {
-            for (place, subscriber) in fleet.subscribers.iter().enumerate() {
+            for subscriber in &fleet.subscribers {
                 if subscriber.queues.contains(&number) {
                     self.by_reader.insert((subscriber.id, number), self.destinations.len() as u32);
-                    let name = format!("{}#{}/{place}", queue.name, fleet.name);
+                    let name = format!("{}#{}", queue.name, subscriber.id);
                     self.destinations.push(destination(name, queue, reads(fleet)));
                 }
             }
