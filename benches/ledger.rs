@@ -5,9 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use lurcher::ledger::{
-    Arrival, Destination, Evidence, Foretold, Ledger, Order, RemovalEvidence, Routes, Settled,
-};
+use lurcher::ledger::{Arrival, Destination, Evidence, Foretold, Ledger, Order, RemovalEvidence, Routes, Settled};
 use lurcher::stamp::{Reading, Stamp};
 
 const MESSAGES: u64 = 1 << 16;

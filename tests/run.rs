@@ -36,8 +36,12 @@ impl Behind {
             auth_external: false,
             heartbeat_us: None,
         };
-        let options =
-            StartOptions { image: None, external: None, run_id: format!("test-{:08x}", rand::random::<u32>()), note: &|_| {} };
+        let options = StartOptions {
+            image: None,
+            external: None,
+            run_id: format!("test-{:08x}", rand::random::<u32>()),
+            note: &|_| {},
+        };
         let broker = runtime
             .block_on(lurcher::broker::start(&plan, &options))
             .unwrap_or_else(|error| panic!("{error}\nif no broker could be had: make test"));
@@ -76,7 +80,8 @@ impl Behind {
     /// Publishes something that no run sent.
     fn inject(&self, queue: &str, body: &[u8]) {
         self.runtime.block_on(async {
-            let connection = lapin::Connection::connect(&self.url, lapin::ConnectionProperties::default()).await.expect("connected");
+            let connection =
+                lapin::Connection::connect(&self.url, lapin::ConnectionProperties::default()).await.expect("connected");
             let channel = connection.create_channel().await.expect("a channel");
             let options = lapin::options::BasicPublishOptions::default();
             channel
@@ -135,7 +140,9 @@ fn assert_consistent(ended: &rig::Ended) {
         assert_eq!(row["value"], count.to_string(), "summary.csv and run.json differ on {word}");
     }
     let ledger = ended.table("ledger.csv");
-    for (scope, class) in [("publisher", "published"), ("publisher", "confirmed"), ("queue", "consumed"), ("queue", "lost")] {
+    for (scope, class) in
+        [("publisher", "published"), ("publisher", "confirmed"), ("queue", "consumed"), ("queue", "lost")]
+    {
         let of_class = ledger.iter().filter(|row| row["scope"] == scope && row["class"] == class);
         let sum: u64 = of_class.map(|row| row["count"].parse::<u64>().expect("a count")).sum();
         let unroutable = if class == "lost" { record.account.unroutable } else { 0 };
@@ -146,8 +153,17 @@ fn assert_consistent(ended: &rig::Ended) {
     let in_load: u64 = record.intervals.iter().map(|interval| interval.published).sum();
     assert_eq!(in_load, record.totals.published, "intervals.csv adds up");
     for file in [
-        "run.json", "summary.csv", "intervals.csv", "latency.csv", "latency.hlog", "ledger.csv", "violations.csv",
-        "dead_letters.csv", "faults.csv", "report.html", "plots/throughput.svg",
+        "run.json",
+        "summary.csv",
+        "intervals.csv",
+        "latency.csv",
+        "latency.hlog",
+        "ledger.csv",
+        "violations.csv",
+        "dead_letters.csv",
+        "faults.csv",
+        "report.html",
+        "plots/throughput.svg",
     ] {
         assert!(ended.record.as_ref().expect("a record").join(file).exists(), "{file} is missing");
     }
@@ -184,12 +200,8 @@ fn a_good_run_passes_and_leaves_nothing_but_its_record() {
 #[test]
 fn what_is_purged_behind_its_back_is_lost_and_listed() {
     let behind = Behind::start(None);
-    let scenario = simple(
-        "purged",
-        "rate = \"1000/s\"",
-        "start_delay = \"4s\"",
-        "[load]\nduration = \"5s\"\n[expect]\nlost = 0",
-    );
+    let scenario =
+        simple("purged", "rate = \"1000/s\"", "start_delay = \"4s\"", "[load]\nduration = \"5s\"\n[expect]\nlost = 0");
     let rig = behind.rig(&scenario);
     let child = rig.start();
     until("a backlog", || behind.ready("purged") > 500);
@@ -219,7 +231,10 @@ fn a_stranger_is_a_phantom() {
     let rig = behind.rig(&scenario);
     let child = rig.start();
     until("messages", || {
-        behind.runtime.block_on(behind.broker().management().expect("management").queues()).is_ok_and(|queues| !queues.is_empty())
+        behind
+            .runtime
+            .block_on(behind.broker().management().expect("management").queues())
+            .is_ok_and(|queues| !queues.is_empty())
     });
     std::thread::sleep(Duration::from_secs(1));
     behind.inject("strange", b"nobody sent this");
@@ -251,12 +266,7 @@ fn an_undrained_queue_is_inconclusive() {
 
 #[test]
 fn a_rate_that_nobody_can_generate_is_invalid() {
-    let scenario = simple(
-        "impossible",
-        "rate = \"5000000/s\"",
-        "",
-        "[load]\nduration = \"3s\"\n[expect]\nlost = 0",
-    );
+    let scenario = simple("impossible", "rate = \"5000000/s\"", "", "[load]\nduration = \"3s\"\n[expect]\nlost = 0");
     let ended = Rig::new(&scenario).with(&["--quiet"]).run().expect_code(4);
     let record = ended.record();
     let judgement = record.verdict.expect("a verdict");
@@ -297,9 +307,11 @@ fn a_stall_shows_from_the_intended_time_and_hides_from_the_send() {
     );
     let rig = behind.rig(&scenario);
     let child = rig.start();
-    until("messages", || behind.runtime.block_on(async {
-        behind.broker().management().expect("management").queues().await.is_ok_and(|queues| !queues.is_empty())
-    }));
+    until("messages", || {
+        behind.runtime.block_on(async {
+            behind.broker().management().expect("management").queues().await.is_ok_and(|queues| !queues.is_empty())
+        })
+    });
     std::thread::sleep(Duration::from_secs(3));
     let node = &behind.broker().nodes()[0];
     behind.runtime.block_on(node.pause()).expect("paused");
@@ -364,7 +376,8 @@ fn trouble_has_its_exit_code_and_leaves_nothing() {
     let missing = Rig::new(&scenario).with(&["--broker-image", "lurcher/no-such-image:0"]).run().expect_code(5);
     assert!(missing.err.contains("make image"), "{}", missing.err);
     assert!(missing.record.is_none());
-    let nobody = Rig::new(&scenario).with(&["--broker-url", "amqp://guest:secret-word@127.0.0.1:1"]).run().expect_code(5);
+    let nobody =
+        Rig::new(&scenario).with(&["--broker-url", "amqp://guest:secret-word@127.0.0.1:1"]).run().expect_code(5);
     assert!(!nobody.err.contains("secret-word"), "{}", nobody.err);
     let bad_url = Rig::new(&scenario).with(&["--broker-url", "http://127.0.0.1"]).run().expect_code(2);
     assert!(bad_url.err.contains("amqp"), "{}", bad_url.err);

@@ -13,8 +13,8 @@ use crate::broker::ExternalUrls;
 use crate::endpoint::Secret;
 use crate::record::progress::Progress;
 use crate::record::{Completeness, Record, RecordFolder, create};
-use crate::report::terminal::{Listener, Manner, Screen, conclude};
 use crate::report;
+use crate::report::terminal::{Listener, Manner, Screen, conclude};
 use crate::run::{self, Job, RunError};
 
 /// Arguments of `lurcher run`.

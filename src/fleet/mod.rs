@@ -1,6 +1,6 @@
 //! Producers and consumers: pacing, confirm windows, acks, simulated work, reconnects.
 //!
-//! May use `plan`, `stamp`, `client`, `endpoint`, `ledger` and `latency`; knows no fault. Each publisher and each subscriber is one
+//! May use `units`, `plan`, `endpoint`, `stamp`, `client`, `ledger` and `latency`; knows no fault. Each publisher and each subscriber is one
 //! task that owns its channel and journals what it sees; nothing here prints.
 
 mod backoff;

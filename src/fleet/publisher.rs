@@ -253,8 +253,9 @@ impl PublisherTask {
                     end_us,
                     self.me.messages,
                 );
-                // What was due before the end and could not go by then stays unsent.
-                schedule.due_us(sequence).filter(|_| end_us.is_none_or(|end| now_us < end))
+                // What was due before the end and was held up until then stays unsent; what merely woke late may go.
+                let grace_us = if self.pace.is_held() { 0 } else { self.shared.load.max_lag_us };
+                schedule.due_us(sequence).filter(|_| end_us.is_none_or(|end| now_us < end.saturating_add(grace_us)))
             }
             None => {
                 let over =

@@ -202,16 +202,15 @@ impl<'a> Run<'a> {
         let log = IntervalLog::begin(log, wall);
         let progress = course.listener();
         let sampler = Sampler::new(&self.shared, &self.watch, fleets, &queue_name, log, progress, self.planned());
+        course.enter(Phase::Warmup).await;
         let sampling = tokio::spawn(sampler.run(receiver));
         course.sample_phases(phases);
-
-        course.enter(Phase::Warmup).await;
         let _ = self.stage.send(Stage::Load);
         self.until(self.plan.load.warmup_us).await;
         let load_cpu = host::cpu_time();
         course.enter(Phase::Load).await;
         self.load().await;
-        let load_ended_us = self.shared.clock.now_us();
+        let load_ended_us = self.shared.clock.now_us().min(self.plan.load.end_us().unwrap_or(u64::MAX));
         let load_cpu_us = crate::units::micros(host::cpu_time().saturating_sub(load_cpu));
         let (completeness, audited) = self.wind_up(fleets, course).await;
         course.end_sampling();
@@ -268,7 +267,9 @@ impl<'a> Run<'a> {
         loop {
             let now_us = self.shared.clock.now_us();
             let sent = has_publishers && self.shared.publishers_sending.load(Ordering::Acquire) == 0;
-            let over = self.plan.load.end_us().is_some_and(|end| now_us >= end);
+            // The last sends of the schedule may wake a moment late.
+            let over =
+                self.plan.load.end_us().is_some_and(|end| now_us >= end.saturating_add(self.plan.load.max_lag_us));
             if sent || over || interrupted(&self.interrupt) || stop.holds(self, now_us) {
                 return;
             }

@@ -17,6 +17,7 @@ use crate::record::{Interval, LatencyPoint, Phase};
 
 /// Length of an interval.
 const SECOND_US: u64 = 1_000_000;
+const SHORTEST_US: u64 = 1_000;
 const LIVE_EVERY: Duration = Duration::from_millis(500);
 
 /// Where the interval log is written to.
@@ -101,13 +102,14 @@ impl Sampler {
             tokio::select! {
                 biased;
                 phase = phases.recv() => {
-                    self.close_interval();
+                    // A phase that is over at once, as a warm-up of no length, is no interval of its own.
+                    self.close_interval(if phase.is_some() { SHORTEST_US } else { 1 });
                     match phase {
                         Some(phase) => self.phase = phase,
                         None => break,
                     }
                 }
-                () = tokio::time::sleep_until(next) => self.close_interval(),
+                () = tokio::time::sleep_until(next) => self.close_interval(1),
                 _ = live.tick() => self.tell(),
             }
         }
@@ -117,10 +119,10 @@ impl Sampler {
         self.sampled
     }
 
-    fn close_interval(&mut self) {
+    fn close_interval(&mut self, shortest_us: u64) {
         let now_us = self.clock.now_us();
         let length_us = now_us.saturating_sub(self.begun_us);
-        if length_us == 0 {
+        if length_us < shortest_us {
             return;
         }
         let cpu = host::cpu_time();
