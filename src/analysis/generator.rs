@@ -10,6 +10,8 @@ use crate::record::{Phase, Record};
 const LATE_SHARE_MAX: f64 = 0.01;
 /// Share of the planned messages that must have been sent.
 const OFFERED_SHARE_MIN: f64 = 0.95;
+/// Share of the machine's processors that the generator must have used in some second before its cost per message is held against it.
+const BUSY_SHARE_MIN: f64 = 0.2;
 /// Farthest that the wall clock may move against the monotonic one, in microseconds.
 const CLOCK_STEP_MAX_US: u64 = 100_000;
 
@@ -78,7 +80,8 @@ fn shortfall(record: &Record) -> Option<Finding> {
         things(planned, "planned message"),
         percent(share)
     );
-    if let Some((cost_us, needed)) = cores_needed(record, planned)
+    let needs = [making_needs(record, planned), cores_needed(record, planned)];
+    if let Some((cost_us, needed)) = needs.into_iter().flatten().max_by(|(_, a), (_, b)| a.total_cmp(b))
         && needed > f64::from(record.host.cpus)
         && record.host.cpus > 0
     {
@@ -119,10 +122,29 @@ fn held_share(record: &Record) -> f64 {
     (record.generator.held_us as f64 / publishers / load_us).min(1.0)
 }
 
+/// What making one message takes in microseconds, and the processors that the planned rate would take for that alone.
+fn making_needs(record: &Record, planned: u64) -> Option<(f64, f64)> {
+    let generator = &record.generator;
+    let asked_us = record.plan.load.duration_us.unwrap_or(generator.load_us);
+    let made = record.totals.published;
+    if made == 0 || asked_us == 0 || generator.making_us == 0 {
+        return None;
+    }
+    let cost_us = generator.making_us as f64 / made as f64;
+    Some((cost_us, cost_us * planned as f64 / asked_us as f64))
+}
+
 /// CPU time per message in microseconds, and the processors that the planned rate would take at that.
 fn cores_needed(record: &Record, planned: u64) -> Option<(f64, f64)> {
     let generator = &record.generator;
     if generator.load_sends == 0 || generator.cpu_us == 0 {
+        return None;
+    }
+    // A generator that mostly waits has shown nothing of its limits: what it costs to wait is in its cost per message.
+    let average = generator.cpu_us as f64 / generator.load_us.max(1) as f64;
+    let in_load = record.intervals.iter().filter(|interval| interval.phase == Phase::Load.to_string());
+    let busiest = in_load.map(|interval| interval.generator_cpu_cores).fold(average, f64::max);
+    if busiest / f64::from(record.host.cpus.max(1)) < BUSY_SHARE_MIN {
         return None;
     }
     // Where the broker stood still for most of the load, what the harness costs while it waits would be charged to the

@@ -115,6 +115,8 @@ async fn start_own(plan: &BrokerPlan, provider: Provider, options: &StartOptions
     let image = options.image.as_deref().unwrap_or(&plan.image);
     match provider {
         Provider::Process => process::start(plan, run, note).await,
+        // Who names an image wants a container of it, and nothing else in its place.
+        Provider::Auto if options.image.is_some() => container::start(plan, image, run, note).await,
         Provider::Container => container::start(plan, image, run, note).await,
         Provider::Auto | Provider::External => match container::start(plan, image, run, note).await {
             Err(no_container) if no_container.is_absence() => {

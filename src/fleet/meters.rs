@@ -89,6 +89,8 @@ pub struct ProducerMeters {
     pub paced_sends: AtomicU64,
     /// Of these, those whose own lag was above the limit.
     pub late_sends: AtomicU64,
+    /// Time spent making messages, in nanoseconds: the least that a message costs the generator.
+    pub making_ns: AtomicU64,
     /// Time held up by a full confirm window or by the broker's socket, in microseconds.
     pub held_us: AtomicU64,
 }

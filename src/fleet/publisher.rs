@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -271,6 +271,7 @@ impl PublisherTask {
         }
         let confirms = self.fleet.confirm.is_some();
         self.shared.ledger.published(self.me.id, due.len(), confirms);
+        let begun = Instant::now();
         for intended_us in due {
             let flight = Flight { sequence: self.next, attempt: 0, intended_us: *intended_us, sent_us: now_us };
             batch.push(self.compose(&flight));
@@ -279,6 +280,7 @@ impl PublisherTask {
             }
             self.next += 1;
         }
+        add(&self.meters.making_ns, begun.elapsed().as_nanos() as u64);
         self.measure_sends(due, now_us);
     }
 

@@ -70,7 +70,7 @@ pub fn resolve(
     let limits = load::message_limits(scenario, &mut problems);
     let router = Router::new(&topology);
     let producers = producers::resolve(&scenario.producers, seed, &router, &limits, read_file, &mut problems);
-    let consumers = consumers::resolve(&scenario.consumers, seed, &router, &mut problems);
+    let consumers = consumers::resolve(&scenario.consumers, (seed, load.warmup_us), &router, &mut problems);
     topology::let_expire(&mut topology, &producers);
     let expect = expect::resolve(scenario, &topology, &mut problems);
     let plan = Plan {

@@ -252,6 +252,8 @@ pub struct GeneratorFacts {
     pub own_lag_p99_us: u64,
     /// Time that publishers were held up by a full confirm window or the broker's socket, all together, in microseconds.
     pub held_us: u64,
+    /// Time spent making messages, all publishers together, warm-up included, in microseconds.
+    pub making_us: u64,
     /// CPU time of this process during the measured load, in microseconds.
     pub cpu_us: u64,
     /// Length of the measured load, in microseconds.

@@ -152,6 +152,7 @@ impl Evidence<'_> {
             paced_sends: sum(|meters| meters.paced_sends.load(Ordering::Relaxed)),
             own_lag_p99_us: if own_lag.is_empty() { 0 } else { at_percentile(&own_lag, 99.0).0 },
             held_us: sum(|meters| meters.held_us.load(Ordering::Relaxed)),
+            making_us: sum(|meters| meters.making_ns.load(Ordering::Relaxed)) / 1000,
             cpu_us: self.ending.load_cpu_us,
             load_us,
             load_sends: in_load.map(|interval| interval.published).sum(),

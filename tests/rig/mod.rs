@@ -18,7 +18,7 @@ pub fn image() -> String {
 
 /// A scratch folder with a scenario in it.
 pub struct Rig {
-    folder: tempfile::TempDir,
+    folder: std::sync::Arc<tempfile::TempDir>,
     extra: Vec<String>,
 }
 
@@ -32,6 +32,8 @@ pub struct Ended {
     pub err: String,
     /// Where the record is, where there is one.
     pub record: Option<PathBuf>,
+    /// Goes with the last that needs it.
+    folder: std::sync::Arc<tempfile::TempDir>,
 }
 
 impl Rig {
@@ -39,7 +41,7 @@ impl Rig {
     pub fn new(text: &str) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
         std::fs::write(folder.path().join("scenario.toml"), text).expect("the scenario");
-        Self { folder, extra: Vec::new() }
+        Self { folder: std::sync::Arc::new(folder), extra: Vec::new() }
     }
 
     /// Adds arguments.
@@ -94,6 +96,7 @@ impl Rig {
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
             record: latest.exists().then_some(latest),
+            folder: std::sync::Arc::clone(&self.folder),
         }
     }
 }

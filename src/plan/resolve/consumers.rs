@@ -17,7 +17,7 @@ const DEFAULT_BATCH: u32 = 1;
 
 pub(super) fn resolve(
     consumers: &[Consumer],
-    seed: u64,
+    (seed, warmup_us): (u64, u64),
     router: &Router<'_>,
     problems: &mut Problems,
 ) -> Vec<ConsumerFleet> {
@@ -26,7 +26,7 @@ pub(super) fn resolve(
     for (place, consumer) in consumers.iter().enumerate() {
         let path = format!("consumer[{place}]");
         let queues = queues(&format!("{path}.queue"), &consumer.queue, router, problems);
-        let subscribers = subscribers(&path, consumer, &queues, (seed, first_id), problems);
+        let subscribers = subscribers(&path, consumer, &queues, (seed, first_id, warmup_us), problems);
         first_id += subscribers.len() as u64;
         fleets.push(ConsumerFleet {
             name: consumer.name.clone(),
@@ -66,7 +66,7 @@ fn subscribers(
     path: &str,
     consumer: &Consumer,
     queues: &[usize],
-    (seed, first_id): (u64, u64),
+    (seed, first_id, warmup_us): (u64, u64, u64),
     problems: &mut Problems,
 ) -> Vec<Subscriber> {
     let shape = [consumer.count, consumer.connections, consumer.channels];
@@ -88,7 +88,7 @@ fn subscribers(
                 connection: connection as u32,
                 queues: share(queues, place as usize, all as usize),
                 seed: draw::bits(seed, Lane::Subscriber, id),
-                start_us: consumer.start_delay.map_or(0, Span::as_us),
+                start_us: consumer.start_delay.map_or(0, |delay| warmup_us.saturating_add(delay.as_us())),
             }
         })
         .collect()
