@@ -28,9 +28,32 @@ pub fn histogram() -> Histogram<u64> {
 pub struct Recorder(Mutex<Histograms>);
 
 struct Histograms {
-    interval: Histogram<u64>,
+    interval: IntervalHistograms,
     measured: Histogram<u64>,
     clipped: u64,
+}
+
+/// What one interval recorded, by whether it belongs to the measured load.
+#[derive(Debug, Clone)]
+pub struct IntervalHistograms {
+    /// Samples of the measured load. Over all intervals they add up to [`Recorder::measured`].
+    pub measured: Histogram<u64>,
+    /// Samples of the warm-up.
+    pub warmup: Histogram<u64>,
+}
+
+impl IntervalHistograms {
+    fn new() -> Self {
+        Self { measured: histogram(), warmup: histogram() }
+    }
+
+    /// All samples of the interval.
+    pub fn all(&self) -> Histogram<u64> {
+        let mut all = self.measured.clone();
+        // Histograms of the same bounds always add up.
+        let _ = all.add(&self.warmup);
+        all
+    }
 }
 
 /// A sample in microseconds, and whether it belongs to the measured load.
@@ -44,7 +67,7 @@ pub struct Sample {
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self(Mutex::new(Histograms { interval: histogram(), measured: histogram(), clipped: 0 }))
+        Self(Mutex::new(Histograms { interval: IntervalHistograms::new(), measured: histogram(), clipped: 0 }))
     }
 }
 
@@ -59,18 +82,21 @@ impl Recorder {
         for Sample { us, measured } in samples {
             histograms.clipped += u64::from(us > HIGHEST_US);
             let us = us.clamp(LOWEST_US, HIGHEST_US);
-            histograms.interval.saturating_record(us);
             if measured {
+                histograms.interval.measured.saturating_record(us);
                 histograms.measured.saturating_record(us);
+            } else {
+                histograms.interval.warmup.saturating_record(us);
             }
         }
     }
 
     /// What was recorded since the last call, which begins a new interval.
-    pub fn take_interval(&self) -> Histogram<u64> {
+    pub fn take_interval(&self) -> IntervalHistograms {
         let mut histograms = self.lock();
         let taken = histograms.interval.clone();
-        histograms.interval.reset();
+        histograms.interval.measured.reset();
+        histograms.interval.warmup.reset();
         taken
     }
 
@@ -91,11 +117,17 @@ pub fn listed_percentiles() -> impl Iterator<Item = f64> {
 }
 
 /// The value at `percentile` (0 to 100) and the samples at or below it.
+///
+/// Of `n` samples in order it is number `percentile * n / 100`, rounded to the nearest, as HdrHistogram's own tools in
+/// C and Python have it, so that they read the same percentiles out of `latency.hlog`.
 pub fn at_percentile(histogram: &Histogram<u64>, percentile: f64) -> (u64, u64) {
+    let samples = histogram.len() as f64;
+    let rank = (percentile / 100.0 * samples + 0.5).floor().clamp(1.0, samples.max(1.0));
     let value = match percentile {
         0.0 => histogram.min(),
         100.0 => histogram.max(),
-        percentile => histogram.value_at_quantile(percentile / 100.0).min(histogram.max()),
+        // Half a rank below the one meant, so that no rounding can lead to the next.
+        _ => histogram.value_at_quantile((rank - 0.5) / samples).min(histogram.max()),
     };
     (value, histogram.count_between(0, histogram.highest_equivalent(value)))
 }
@@ -109,8 +141,9 @@ mod tests {
     fn a_warm_up_sample_is_in_its_interval_only() {
         let recorder = Recorder::default();
         recorder.record([Sample { us: 10, measured: false }, Sample { us: 20, measured: true }]);
-        assert_eq!((recorder.take_interval().len(), recorder.measured().len()), (2, 1));
-        assert_eq!(recorder.take_interval().len(), 0);
+        let interval = recorder.take_interval();
+        assert_eq!((interval.all().len(), interval.measured.len(), recorder.measured().len()), (2, 1, 1));
+        assert_eq!(recorder.take_interval().all().len(), 0);
         assert_eq!(recorder.measured().len(), 1);
     }
 
@@ -128,7 +161,7 @@ mod tests {
             values.iter().for_each(|value| histogram.saturating_record(*value));
             values.sort_unstable();
             for percentile in listed_percentiles() {
-                let rank = ((percentile / 100.0 * values.len() as f64).ceil() as usize).clamp(1, values.len());
+                let rank = ((percentile / 100.0 * values.len() as f64 + 0.5) as usize).clamp(1, values.len());
                 let (exact, (found, _)) = (values[rank - 1], at_percentile(&histogram, percentile));
                 let off = exact.abs_diff(found) as f64 / exact as f64;
                 prop_assert!(off <= 0.001, "p{}: {} instead of {}", percentile, found, exact);

@@ -11,7 +11,7 @@ use super::fleets::Fleets;
 use super::host;
 use super::watch::Watch;
 use crate::fleet::{Clock, ConsumerMeters, ProducerMeters, Shared, Snapshot};
-use crate::latency::{IntervalLog, at_percentile};
+use crate::latency::{IntervalHistograms, IntervalLog, at_percentile};
 use crate::record::progress::{Live, Progress};
 use crate::record::{Interval, LatencyPoint, Phase};
 
@@ -152,9 +152,9 @@ impl Sampler {
             let logged = [("confirm", &confirm), ("confirm_from_send", &from_send), ("schedule_lag", &lag)];
             log_all(&mut self.log, &mut self.sampled, name, span, &logged);
             let mut row = row(blank, name, &now, before);
-            row.latency = point(&confirm);
-            row.latency_from_send = point(&from_send);
-            row.lag_max_us = (!lag.is_empty()).then(|| meters.counters.take_lag_max_us());
+            row.latency = point(&confirm.all());
+            row.latency_from_send = point(&from_send.all());
+            row.lag_max_us = (!lag.all().is_empty()).then(|| meters.counters.take_lag_max_us());
             self.sampled.intervals.push(row);
             *before = now;
         }
@@ -169,8 +169,8 @@ impl Sampler {
             let logged = [("end_to_end", &end_to_end), ("end_to_end_from_send", &from_send)];
             log_all(&mut self.log, &mut self.sampled, name, span, &logged);
             let mut row = row(blank, name, &now, before);
-            row.latency = point(&end_to_end);
-            row.latency_from_send = point(&from_send);
+            row.latency = point(&end_to_end.all());
+            row.latency_from_send = point(&from_send.all());
             row.backlog = self.watch.ready(queues);
             p99_us = p99_us.max(row.latency.map(|point| point.p99_us));
             self.sampled.intervals.push(row);
@@ -222,11 +222,15 @@ fn log_all(
     sampled: &mut Sampled,
     fleet: &str,
     span: (Duration, Duration),
-    histograms: &[(&str, &Histogram<u64>)],
+    histograms: &[(&str, &IntervalHistograms)],
 ) {
     let Some(open) = log else { return };
-    for (latency, histogram) in histograms {
-        if let Err(error) = open.write(latency, fleet, span, histogram) {
+    for (latency, histograms) in histograms {
+        // A tag of its own for the warm-up: what stands under the others adds up to the measured load.
+        let written = open
+            .write(latency, fleet, span, &histograms.measured)
+            .and_then(|()| open.write(&format!("warmup.{latency}"), fleet, span, &histograms.warmup));
+        if let Err(error) = written {
             sampled.log_error = Some(error);
             *log = None;
             return;
