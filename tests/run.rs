@@ -339,8 +339,10 @@ fn an_interrupt_keeps_a_marked_record_and_no_container() {
     let rig = Rig::new(&scenario);
     let mut child = rig.start();
     let pid = child.id();
-    until("the load", || rig.out().join("interrupted").exists() && !containers_of(pid).is_empty());
-    std::thread::sleep(Duration::from_secs(12));
+    let said = std::io::BufReader::new(child.stderr.take().expect("standard error"));
+    let mut lines = std::io::BufRead::lines(said);
+    assert!(lines.any(|line| line.is_ok_and(|line| line == "phase load")), "the load never began");
+    std::thread::sleep(Duration::from_secs(2));
     assert!(child.try_wait().expect("a child").is_none());
     kill(pid, "INT");
     let ended = rig.wait(child).expect_code(130);
