@@ -34,7 +34,7 @@ pub(super) struct Fleets {
 /// The client that a plan names.
 pub(super) fn client(kind: ClientKind) -> Arc<dyn Client> {
     match kind {
-        ClientKind::Lapin => Arc::new(Lapin::default()),
+        ClientKind::Lapin => Arc::new(Lapin),
     }
 }
 
