@@ -1,5 +1,7 @@
 //! Whole runs on a real broker: the books, the verdicts, the exit codes, and what is left behind.
 
+#![allow(clippy::expect_used, reason = "what helps a test may fail like a test")]
+
 mod rig;
 
 use std::time::Duration;
