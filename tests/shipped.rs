@@ -1,6 +1,8 @@
 //! Every shipped scenario holds: on one broker that they share, two at a time, each ends with the verdict `pass` and
 //! books that balance. A scenario that is added to `scenarios/` is tested here without a further word.
 
+#![allow(clippy::expect_used, reason = "what helps a test may fail like a test")]
+
 mod rig;
 
 use std::collections::BTreeMap;
@@ -18,22 +20,33 @@ use rig::{image, until};
 const AT_ONCE: usize = 2;
 
 /// What is changed in a scenario so that it takes less time here.
-const SHORTER: [(&str, &[&str]); 1] = [("quickstart", &["load.warmup=1s", "load.duration=5s"])];
+const SHORTER: [(&str, &[&str]); 2] = [
+    ("quickstart", &["load.warmup=1s", "load.duration=5s"]),
+    ("million", &["producer.out.messages=40_000", "expect.consumed=40_000"]),
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Paths of all shipped scenarios by the name of their file.
+/// Paths of all shipped scenarios, those in folders too, by the name of their file.
 fn scenarios() -> BTreeMap<String, PathBuf> {
-    let entries = fs::read_dir(root().join("scenarios")).expect("the shipped scenarios");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    let scenarios: BTreeMap<_, _> = paths
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .map(|path| (path.file_stem().expect("a name").to_string_lossy().into_owned(), path))
-        .collect();
-    assert!(!scenarios.is_empty(), "no scenario is shipped");
-    scenarios
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root().join("scenarios")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "toml") {
+                let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+                let other = found.insert(name, path.clone());
+                assert_eq!(other, None, "{} has the name of another", path.display());
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no scenario is shipped");
+    found
 }
 
 fn plan_of(path: &Path) -> Plan {
@@ -190,7 +203,8 @@ fn each_scenario_says_what_it_proves() {
         let plan = plan_of(&path);
         assert_eq!(plan.name, name, "a scenario is called as its file");
         assert!(!plan.expect.is_empty(), "{name} expects nothing");
-        let link = format!("({name}.toml)");
+        let file = path.strip_prefix(root().join("scenarios")).expect("below the folder");
+        let link = format!("({})", file.display());
         let rows = listed.iter().filter(|(row, rest)| *row == name && rest.starts_with(&link)).count();
         assert_eq!(rows, 1, "{name} has one row in scenarios/README.md");
     }
