@@ -201,6 +201,7 @@ impl Book {
     ) -> Option<Cause> {
         let (chunk, at) = self.lane(sequence, copy)?;
         let repeated = chunk.lane_mut(copy)?.deliver(at);
+        chunk.compact();
         let new_attempt = self.resent.get_mut(&sequence).is_some_and(|resent| {
             let is_new = !resent.seen.contains(&(destination, attempt));
             if is_new {

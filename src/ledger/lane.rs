@@ -12,7 +12,7 @@ pub(super) enum Lane {
     Untouched,
     /// Some arrived.
     Open(Box<Bits>),
-    /// Every copy that was expected here is closed, so that the bits need no keeping.
+    /// Every copy that was expected here is delivered and closed, so that the bits need no keeping.
     Done,
 }
 
@@ -22,6 +22,7 @@ pub(super) struct Bits {
     delivered: [u64; WORDS],
     closed: [u64; WORDS],
     closed_count: u16,
+    delivered_count: u16,
 }
 
 fn set(words: &mut [u64; WORDS], at: usize) -> bool {
@@ -38,7 +39,12 @@ fn get(words: &[u64; WORDS], at: usize) -> bool {
 impl Lane {
     fn bits(&mut self) -> Option<&mut Bits> {
         if let Self::Untouched = self {
-            *self = Self::Open(Box::new(Bits { delivered: [0; WORDS], closed: [0; WORDS], closed_count: 0 }));
+            *self = Self::Open(Box::new(Bits {
+                delivered: [0; WORDS],
+                closed: [0; WORDS],
+                closed_count: 0,
+                delivered_count: 0,
+            }));
         }
         match self {
             Self::Open(bits) => Some(bits),
@@ -48,7 +54,11 @@ impl Lane {
 
     /// Notes a delivery; true where the copy was delivered before.
     pub(super) fn deliver(&mut self, at: usize) -> bool {
-        self.bits().is_none_or(|bits| set(&mut bits.delivered, at))
+        self.bits().is_none_or(|bits| {
+            let was_delivered = set(&mut bits.delivered, at);
+            bits.delivered_count += u16::from(!was_delivered);
+            was_delivered
+        })
     }
 
     /// Notes that the copy is accounted for; true where it was before.
@@ -76,10 +86,11 @@ impl Lane {
         }
     }
 
-    /// Drops the bits where all `expected` copies are closed.
+    /// Drops the bits where all `expected` copies are delivered and closed.
     pub(super) fn compact(&mut self, expected: u16) {
         if let Self::Open(bits) = self
             && bits.closed_count == expected
+            && bits.delivered_count == expected
         {
             *self = Self::Done;
         }

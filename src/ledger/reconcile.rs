@@ -145,6 +145,10 @@ impl Ledger {
         let about = &self.destinations[destination];
         if about.may_skip_head {
             let first = self.first_arrivals(destination);
+            // What the audit found before a reader's first message was never left for that reader.
+            let skipped = self.found_before(destination, &first);
+            queue.left_in_queue -= skipped;
+            queue.removed_by_rule += skipped;
             missing.retain(|missing| {
                 let skipped = first[usize::from(missing.publisher)].is_some_and(|first| missing.sequence < first);
                 queue.removed_by_rule += u64::from(skipped && missing.confirmed);
@@ -180,16 +184,28 @@ impl Ledger {
     /// The first sequence of each publisher that arrived at `destination`. The reader of a stream takes all that comes
     /// after its first message, so that what is missing before it was never offered.
     fn first_arrivals(&self, destination: usize) -> Vec<Option<u64>> {
-        let arrived = |publisher: u16, book: &Book, sequence: u64| {
-            let route = self.routes.destinations(publisher, sequence);
-            let place = route.iter().position(|to| *to as usize == destination);
-            place.is_some_and(|place| book.is_closed(sequence, Copy::Routed(place)))
-        };
         let first = |(publisher, book): (usize, &std::sync::Mutex<Book>)| {
-            let book = lock(book);
-            (0..book.next).find(|sequence| arrived(publisher as u16, &book, *sequence))
+            let (publisher, book) = (publisher as u16, lock(book));
+            let copy = |sequence| self.copy_at(destination, publisher, sequence);
+            (0..book.next).find(|sequence| copy(*sequence).is_some_and(|copy| book.is_delivered(*sequence, copy)))
         };
         self.books.iter().enumerate().map(first).collect()
+    }
+
+    /// Copies at `destination` that the audit found and that come before the first delivered one of their publisher.
+    fn found_before(&self, destination: usize, first: &[Option<u64>]) -> u64 {
+        let found = |(publisher, first): (usize, &Option<u64>)| {
+            let (publisher, book) = (publisher as u16, lock(&self.books[publisher]));
+            let copy = |sequence| self.copy_at(destination, publisher, sequence);
+            let before = 0..first.unwrap_or(0);
+            before.filter(|sequence| copy(*sequence).is_some_and(|copy| book.is_closed(*sequence, copy))).count() as u64
+        };
+        first.iter().enumerate().map(found).sum()
+    }
+
+    fn copy_at(&self, destination: usize, publisher: u16, sequence: u64) -> Option<Copy> {
+        let route = self.routes.destinations(publisher, sequence);
+        route.iter().position(|to| *to as usize == destination).map(Copy::Routed)
     }
 
     fn offence(

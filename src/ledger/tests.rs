@@ -290,6 +290,20 @@ fn what_was_not_read_to_its_end_is_not_called_lost() {
 }
 
 #[test]
+fn what_a_stream_held_before_its_reader_came_is_not_left_for_it() {
+    let reader = Destination { may_skip_head: true, kind: "stream", ..destination("stream#0", false) };
+    let ledger = Ledger::new(RUN, 1, vec![reader], Arc::new(InTurn(vec![vec![0]])));
+    confirm(&ledger, 0, 0..10);
+    // It came at 4 and read up to 6; the audit then reads the whole stream, but for 2 and 8.
+    consume(&ledger, 0, &[stamp(0, 4, 0), stamp(0, 5, 0), stamp(0, 6, 0)]);
+    let whole = (0..10).filter(|n| ![2, 8].contains(n)).map(|n| arrival(0, stamp(0, n, 0), false));
+    ledger.found(&whole.collect::<Vec<_>>());
+    let queue = &account(&ledger).queues[0];
+    assert_eq!((queue.consumed, queue.removed_by_rule, queue.left_in_queue, queue.lost), (3, 4, 2, 1));
+    assert_eq!(queue.imbalance(), 0);
+}
+
+#[test]
 fn a_settled_stretch_costs_nearly_nothing() {
     let ledger = ledger(1, vec![vec![0]]);
     let before_lost = 10;

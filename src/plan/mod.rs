@@ -123,7 +123,7 @@ pub struct LoadPlan {
     pub warmup_us: u64,
     /// Measured load; none: until the messages are sent.
     pub duration_us: Option<u64>,
-    /// End early when every consumed queue was empty for this long.
+    /// End early when every message was consumed, and none came, for this long.
     pub stop_when_empty_us: Option<u64>,
     /// End early when nothing was confirmed or consumed for this long.
     pub stop_when_idle_us: Option<u64>,

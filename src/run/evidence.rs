@@ -115,7 +115,7 @@ impl Evidence<'_> {
             ),
             scenario: self.job.scenario.clone(),
             plan: (*self.run.plan).clone(),
-            versions: BTreeMap::from([("lurcher".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
+            versions: self.versions(),
             host: host::facts(),
             broker: self.broker_facts(),
             phases: course.phases(),
@@ -130,6 +130,16 @@ impl Evidence<'_> {
             intervals: self.sampled.intervals,
             account,
         }
+    }
+
+    fn versions(&self) -> BTreeMap<String, String> {
+        let broker = self.run.broker.facts();
+        let erlang = broker.erlang.iter().map(|version| ("Erlang".to_owned(), version.clone()));
+        let known = [
+            ("lurcher".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            (broker.product.clone(), broker.version.clone()),
+        ];
+        known.into_iter().chain(erlang).collect()
     }
 
     fn account(&self) -> Account {

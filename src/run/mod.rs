@@ -327,6 +327,7 @@ impl<'a> Run<'a> {
 #[derive(Default)]
 struct StopWatch {
     moved: (u64, u64),
+    routed: u64,
     empty_since_us: Option<u64>,
     idle_since_us: Option<u64>,
 }
@@ -335,7 +336,10 @@ impl StopWatch {
     fn holds(&mut self, run: &Run<'_>, now_us: u64) -> bool {
         let running = run.shared.ledger.running();
         let moved = (running.published - running.pending, running.consumed);
-        let empty = running.consumed + running.dead_lettered >= running.routed;
+        // A queue that fills as fast as it empties is not empty: nothing more may have come either.
+        let all_consumed = running.routed > 0 && running.consumed + running.dead_lettered >= running.routed;
+        let empty = all_consumed && running.routed == self.routed;
+        self.routed = running.routed;
         let idle = moved == self.moved;
         self.moved = moved;
         let since = |since: &mut Option<u64>, holds: bool| {

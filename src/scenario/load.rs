@@ -28,7 +28,7 @@ pub struct Load {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StopWhen {
-    /// Every consumed queue was empty for this long.
+    /// Every message was consumed, and none came, for this long.
     pub empty: Option<Span>,
     /// No message was confirmed or consumed for this long.
     pub idle: Option<Span>,
