@@ -23,6 +23,7 @@ const AT_ONCE: usize = 2;
 const SHORTER: [(&str, &[&str]); 2] = [
     ("quickstart", &["load.warmup=1s", "load.duration=5s"]),
     ("million", &["producer.out.messages=40_000", "expect.consumed=40_000"]),
+    ("stalled", &["load.duration=3s"]),
 ];
 
 fn root() -> &'static Path {
