@@ -26,7 +26,8 @@ pub struct DeathKind {
 pub struct DeathCount {
     /// How many were found.
     pub count: u64,
-    /// From the intended send to the dead-lettering, in microseconds; the broker's stamp is in whole seconds.
+    /// From the intended send to the dead-lettering at the latest, in microseconds: the broker stamps the whole second
+    /// that it happened in, so that it is known to within a second, or to the delivery where that came sooner.
     pub times: Histogram<u64>,
 }
 
@@ -40,6 +41,7 @@ impl Deaths {
         if deliveries.iter().all(|delivery| delivery.death.is_none()) {
             return;
         }
+        let observed_us = shared.clock.unix_us(shared.clock.now_us());
         let mut deaths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (delivery, reading) in deliveries.iter().zip(readings) {
             let (Some(death), Reading::Ours(stamp)) = (&delivery.death, reading) else { continue };
@@ -47,8 +49,7 @@ impl Deaths {
             let counted = deaths.entry(kind).or_insert_with(|| DeathCount { count: 0, times: histogram() });
             counted.count += 1;
             if let Some(seconds) = death.unix_seconds {
-                let died_us = seconds.saturating_mul(1_000_000);
-                let took_us = died_us.saturating_sub(shared.clock.unix_us(stamp.intended_us));
+                let took_us = died_by_us(seconds, observed_us).saturating_sub(shared.clock.unix_us(stamp.intended_us));
                 counted.times.saturating_record(took_us.clamp(LOWEST_US, HIGHEST_US));
             }
         }
@@ -57,5 +58,24 @@ impl Deaths {
     /// What was counted.
     pub fn counted(&self) -> BTreeMap<DeathKind, DeathCount> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The latest time at which a message can have died that the broker stamped with `seconds`, cut off, and that was
+/// delivered at `observed_us`; all since 1970.
+fn died_by_us(seconds: u64, observed_us: u64) -> u64 {
+    seconds.saturating_add(1).saturating_mul(1_000_000).min(observed_us)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_is_no_earlier_than_its_second_allows_and_no_later_than_its_delivery() {
+        // Sent at 10.2 s, dead at 10.7 s: the stamp says 10 s, which is before the send.
+        assert_eq!(died_by_us(10, 10_701_000), 10_701_000);
+        assert_eq!(died_by_us(10, 60_000_000), 11_000_000, "found late: some time within its second");
+        assert_eq!(died_by_us(11, 10_701_000), 10_701_000, "the broker's clock is ahead");
     }
 }

@@ -313,7 +313,8 @@ pub struct DeadLetterRow {
     pub expected: Option<u64>,
     /// How many there are.
     pub actual: u64,
-    /// Median time from the intended send to the dead-lettering, in microseconds; the broker's stamp is in whole seconds.
+    /// Median time from the intended send to the dead-lettering, in microseconds: at the latest, since the broker stamps
+    /// whole seconds.
     pub time_to_dead_letter_p50_us: Option<u64>,
     /// The largest.
     pub time_to_dead_letter_max_us: Option<u64>,
