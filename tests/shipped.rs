@@ -20,7 +20,7 @@ use rig::{image, until};
 const AT_ONCE: usize = 2;
 
 /// What is changed in a scenario so that it takes less time here.
-const SHORTER: [(&str, &[&str]); 2] = [
+const SHORTER: [(&str, &[&str]); 3] = [
     ("quickstart", &["load.warmup=1s", "load.duration=5s"]),
     ("million", &["producer.out.messages=40_000", "expect.consumed=40_000"]),
     ("stalled", &["load.duration=3s"]),
