@@ -28,7 +28,7 @@ test: ## Run all tests, those against real brokers among them
 	.ci/packages cc=build-essential rabbitmq-server=rabbitmq-server
 	made=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
 	echo "$$made"
-	LURCHER_BROKER_IMAGE=$${made%% *} cargo test --locked
+	LURCHER_BROKER_IMAGE=$${made%% *} cargo test --locked --no-fail-fast
 
 lint: ## Hold the format and clippy's warnings as errors
 	@.ci/need rust
@@ -43,7 +43,7 @@ image: ## Make the broker's image: pulled where a registry answers, else built f
 bench: ## Run the benches; figures are under target/criterion
 	@.ci/need rust
 	.ci/packages cc=build-essential
-	cargo bench --locked
+	cargo bench --locked --benches
 
 clean-brokers: ## Remove every broker container that lurcher started, those of runs in progress too
 	@.ci/need docker
