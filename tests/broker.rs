@@ -287,7 +287,12 @@ async fn assert_pause_and_kill(broker: &Broker) {
     assert!(broker.management().unwrap().overview().await.is_err(), "a killed broker answered");
     node.start().await.unwrap();
     broker.wait_ready(Duration::from_secs(60)).await.unwrap();
-    assert!(broker.management().unwrap().queues().await.unwrap().iter().any(|queue| queue.name == "kept.quorum"));
+    // A queue is told of once its process is up again, a moment after the node.
+    eventually("the quorum queue after the restart", async || {
+        let queues = broker.management().unwrap().queues().await;
+        queues.is_ok_and(|queues| queues.iter().any(|queue| queue.name == "kept.quorum"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
