@@ -55,7 +55,7 @@ impl Broker {
             format!("RABBITMQ_DIST_PORT={dist_port}"),
             format!("ERL_EPMD_PORT={epmd_port}"),
             "ERL_EPMD_ADDRESS=127.0.0.1".to_owned(),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
+            "ERL_AFLAGS=-kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
         ];
         let mut create = Command::new("docker");
         create.args(["create", "--rm", "--init", "--interactive", "--network", "host", "--name", &name]);
