@@ -268,20 +268,12 @@ fn skip(from: &mut Reader<'_>, mut flags: u16) -> Result<(), CodecError> {
         let number = flags.leading_zeros() as usize;
         flags &= !flag(number);
         match FORMS.get(number) {
-            Some(Form::Text) => {
-                from.short_text()?;
-            }
-            Some(Form::Table) => {
-                from.long_text()?;
-            }
-            Some(Form::Octet) => {
-                from.u8()?;
-            }
-            Some(Form::Time) => {
-                from.u64()?;
-            }
+            Some(Form::Text) => from.short_text()?,
+            Some(Form::Table) => from.long_text()?,
+            Some(Form::Octet) => from.take(1)?,
+            Some(Form::Time) => from.take(8)?,
             None => return Err(CodecError::Malformed { what: "a flag of no property" }),
-        }
+        };
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::{CLASS_BASIC, CodecError};
 
 /// The form of an argument.
 #[derive(Debug, Clone, Copy)]
-enum Form {
+pub(super) enum Form {
     /// 8 bits, or up to eight truth values.
     Octet,
     Short,
@@ -26,7 +26,7 @@ enum Form {
 }
 
 /// Arguments of a method; none where there is no such method, or it is coded elsewhere.
-fn layout(class: u16, method: u16) -> Option<&'static [Form]> {
+pub(super) fn layout(class: u16, method: u16) -> Option<&'static [Form]> {
     use Form::{Long, LongText, Octet, Short, ShortText, Table};
     Some(match class {
         // connection
@@ -105,23 +105,17 @@ fn walk(arguments: &[u8], layout: &[Form]) -> Result<(), CodecError> {
     let mut from = Reader::new(arguments, "a method");
     for form in layout {
         match form {
-            Form::Octet => {
-                from.u8()?;
+            Form::Octet => from.take(1)?,
+            Form::Short => from.take(2)?,
+            Form::Long => from.take(4)?,
+            Form::ShortText => from.short_text()?,
+            Form::LongText => from.long_text()?,
+            Form::Table => {
+                let table = Table::read(&mut from)?;
+                table.validate()?;
+                table.entries()
             }
-            Form::Short => {
-                from.u16()?;
-            }
-            Form::Long => {
-                from.u32()?;
-            }
-            Form::ShortText => {
-                from.short_text()?;
-            }
-            Form::LongText => {
-                from.long_text()?;
-            }
-            Form::Table => Table::read(&mut from)?.validate()?,
-        }
+        };
     }
     from.end("bytes after a method's arguments")
 }
