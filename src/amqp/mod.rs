@@ -36,3 +36,6 @@ pub use write::{put_ack, put_body, put_get, put_header, put_heartbeat, put_metho
 
 /// Class of all methods and contents that move messages.
 const CLASS_BASIC: u16 = 60;
+
+#[cfg(test)]
+mod tests;
