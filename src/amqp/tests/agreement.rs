@@ -192,7 +192,8 @@ fn every_prefix_of_every_sample_asks_for_more() {
 
 #[test]
 fn every_single_byte_may_change() {
-    for (_, bytes) in seeds() {
+    // The recorded conversation is long, and of the same kinds of frames.
+    for (_, bytes) in seeds().into_iter().filter(|(_, bytes)| bytes.len() < 1000) {
         for at in 0..bytes.len() {
             let was = bytes[at];
             let mut mutated = bytes.clone();

@@ -7,5 +7,6 @@ mod convert;
 mod errors;
 mod limits;
 mod oracle;
+mod recorded;
 mod samples;
 mod strategies;

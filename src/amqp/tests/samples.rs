@@ -11,6 +11,11 @@ use crate::amqp::{
     put_entry_long_string, put_get, put_header, put_heartbeat, put_nack, put_properties, put_publish, put_reject,
 };
 
+/// What RabbitMQ 4.0.5 sent in a conversation; see `recorded`.
+pub const SERVER: &[u8] = include_bytes!("recorded/server.bin");
+/// What its client sent, the protocol header first.
+pub const CLIENT: &[u8] = include_bytes!("recorded/client.bin");
+
 /// A table with a value of every type, nested too.
 pub fn every_value() -> FieldTable {
     let flat = [
@@ -220,6 +225,8 @@ pub fn frames() -> Vec<(&'static str, Vec<u8>)> {
 /// What the fuzz target starts from: frames, their payloads, a table, and several frames as they follow one another.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = vec![
+        ("recorded-server".to_owned(), SERVER.to_vec()),
+        ("recorded-client".to_owned(), CLIENT[crate::amqp::PROTOCOL_HEADER.len()..].to_vec()),
         ("table".to_owned(), encoded_table(&every_value())),
         ("protocol-header".to_owned(), crate::amqp::PROTOCOL_HEADER.to_vec()),
     ];
