@@ -35,9 +35,6 @@ const USER_ID: usize = 11;
 const APP_ID: usize = 12;
 const CLUSTER_ID: usize = 13;
 
-/// Flags that are no property's.
-const NO_PROPERTY: u16 = 0b11;
-
 const fn flag(number: usize) -> u16 {
     0x8000 >> number
 }
@@ -160,9 +157,6 @@ impl<'a> ContentHeader<'a> {
         }
         if weight != 0 {
             return Err(CodecError::Malformed { what: "a content header with a weight" });
-        }
-        if flags & NO_PROPERTY != 0 {
-            return Err(CodecError::Malformed { what: "a flag of no property" });
         }
         let values = from.rest();
         skip(&mut from, flags)?;

@@ -5,12 +5,13 @@
 //! left for it to refuse is text that is not UTF-8.
 
 use amq_protocol::frame::{GenError, WriteContext};
-use amq_protocol::protocol::{AMQPClass, basic, connection, exchange, gen_class, parse_class, queue};
+use amq_protocol::protocol::{AMQPClass, gen_class, parse_class};
+use amq_protocol::types::FieldTable;
 use amq_protocol::types::generation::gen_field_table;
-use amq_protocol::types::{AMQPValue, FieldTable};
 
+use super::method::method_id;
 use super::reader::Reader;
-use super::table::{TABLE_DEPTH_MAX, Table};
+use super::table::Table;
 use super::{CLASS_BASIC, CodecError};
 
 /// The form of an argument.
@@ -134,16 +135,18 @@ pub(super) fn decode(payload: &[u8], class: u16, method: u16) -> Result<AMQPClas
 
 /// A method frame's payload.
 pub(super) fn encode(method: &AMQPClass) -> Result<Vec<u8>, CodecError> {
-    if let Some(table) = table_of(method) {
-        check(table, 1)?;
+    let payload = written(gen_class(method)(WriteContext::from(Vec::new())))?;
+    // What no reader would take shows to the same walk: a nesting that is too deep, a short string in a table.
+    if let Some(layout) = method_id(&payload).and_then(|(class, method)| layout(class, method)) {
+        walk(payload.get(4..).unwrap_or_default(), layout)?;
     }
-    written(gen_class(method)(WriteContext::from(Vec::new())))
+    Ok(payload)
 }
 
 /// Entries of a table, without its length.
 pub(super) fn encode_entries(table: &FieldTable) -> Result<Vec<u8>, CodecError> {
-    check(table, 1)?;
     let mut bytes = written(gen_field_table(table)(WriteContext::from(Vec::new())))?;
+    Table::parse(&bytes)?.validate()?;
     bytes.drain(..4);
     Ok(bytes)
 }
@@ -152,36 +155,4 @@ fn written(result: Result<WriteContext<Vec<u8>>, GenError>) -> Result<Vec<u8>, C
     // Writing to memory does not fail.
     let context = result.map_err(|_| CodecError::Malformed { what: "what amq-protocol refuses to write" })?;
     Ok(context.into_inner().0)
-}
-
-fn table_of(method: &AMQPClass) -> Option<&FieldTable> {
-    match method {
-        AMQPClass::Connection(connection::AMQPMethod::Start(start)) => Some(&start.server_properties),
-        AMQPClass::Connection(connection::AMQPMethod::StartOk(start)) => Some(&start.client_properties),
-        AMQPClass::Exchange(exchange::AMQPMethod::Declare(declare)) => Some(&declare.arguments),
-        AMQPClass::Exchange(exchange::AMQPMethod::Bind(bind)) => Some(&bind.arguments),
-        AMQPClass::Exchange(exchange::AMQPMethod::Unbind(unbind)) => Some(&unbind.arguments),
-        AMQPClass::Queue(queue::AMQPMethod::Declare(declare)) => Some(&declare.arguments),
-        AMQPClass::Queue(queue::AMQPMethod::Bind(bind)) => Some(&bind.arguments),
-        AMQPClass::Queue(queue::AMQPMethod::Unbind(unbind)) => Some(&unbind.arguments),
-        AMQPClass::Basic(basic::AMQPMethod::Consume(consume)) => Some(&consume.arguments),
-        _ => None,
-    }
-}
-
-/// Refuses what no reader would take: a nesting that is too deep, and short strings, which have no type in a table.
-fn check(table: &FieldTable, depth: u8) -> Result<(), CodecError> {
-    table.inner().values().try_for_each(|value| check_value(value, depth))
-}
-
-fn check_value(value: &AMQPValue, depth: u8) -> Result<(), CodecError> {
-    match value {
-        AMQPValue::FieldTable(_) | AMQPValue::FieldArray(_) if depth >= TABLE_DEPTH_MAX => {
-            Err(CodecError::Malformed { what: "a table nested too deeply" })
-        }
-        AMQPValue::FieldTable(table) => check(table, depth + 1),
-        AMQPValue::FieldArray(array) => array.as_slice().iter().try_for_each(|value| check_value(value, depth + 1)),
-        AMQPValue::ShortString(_) => Err(CodecError::Malformed { what: "a short string in a table" }),
-        _ => Ok(()),
-    }
 }

@@ -219,3 +219,34 @@ fn both_know_the_same_methods() {
     }
     assert_eq!(known, 66);
 }
+
+#[test]
+fn both_know_the_same_types() {
+    let mut known = Vec::new();
+    for kind in 0..=255 {
+        // One entry, its value cut to each length that a value of all zeros can have.
+        let tables = (0..=8).map(|len| {
+            let mut table = vec![0, 0, 0, 2 + len as u8, 0, kind];
+            table.resize(6 + len, 0);
+            table
+        });
+        let read = tables.filter(|table| {
+            check(table);
+            Table::parse(table).and_then(|table| table.validate()).is_ok()
+        });
+        let read = read.count();
+        assert!(read <= 1, "{kind} is read at several lengths");
+        known.extend((read == 1).then_some(char::from(kind)));
+    }
+    assert_eq!(known.into_iter().collect::<String>(), "ABDFILSTUVbdfilstux");
+    for (kind, value) in [(b'U', Value::I16(-2)), (b's', Value::I16(-2)), (b'u', Value::U16(0xfffe))] {
+        let entries = [1, b'n', kind, 0xff, 0xfe];
+        assert_eq!(Table::from_entries(&entries).get("n"), Some(value));
+        check(&[&[0, 0, 0, 5], entries.as_slice()].concat());
+    }
+    for kind in [b'l', b'L'] {
+        let entries = [1, b'n', kind, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe];
+        assert_eq!(Table::from_entries(&entries).get("n"), Some(Value::I64(-2)));
+        check(&[&[0, 0, 0, 11], entries.as_slice()].concat());
+    }
+}
