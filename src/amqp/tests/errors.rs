@@ -123,6 +123,8 @@ fn names_that_are_no_text() {
     let payload = [0, 60, 0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0xff];
     let Ok(Method::Deliver(deliver)) = Method::parse(&payload) else { panic!("refused") };
     assert_eq!(deliver.routing_key, [0xff]);
+    // basic.get-empty with a reserved text of any bytes.
+    assert_eq!(Method::parse(&[0, 60, 0, 72, 1, 0xff]), Ok(Method::GetEmpty));
 }
 
 #[test]
