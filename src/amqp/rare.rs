@@ -2,7 +2,10 @@
 //!
 //! That crate reads and writes tables by recursion without a limit, and tells little of why it refuses. So the arguments
 //! are walked first, by their layout: what is cut off, too long or nested too deeply never reaches it, and all that is
-//! left for it to refuse is text that is not UTF-8.
+//! left for it to refuse is text that is not UTF-8. What it builds is bounded by the frame, if not small: a value of one
+//! byte in an array takes 32 in memory.
+//!
+//! What it writes is walked in the same way, afterwards: such a table is the caller's own, and so is how deep it nests.
 
 use amq_protocol::frame::{GenError, WriteContext};
 use amq_protocol::protocol::{AMQPClass, gen_class, parse_class};
