@@ -4,6 +4,7 @@
 //! scenario → plan → run (broker, topology, fleet) → ledger and latency → record → analysis → report.
 //! What each room may use is written in CONTRIBUTING.md and held by `tests/house.rs`.
 
+pub mod amqp;
 pub mod analysis;
 pub mod broker;
 pub mod cli;

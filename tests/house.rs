@@ -21,7 +21,7 @@ const LONGER: &[(&str, usize, &str)] = &[("src/record/mod.rs", 540, "the form of
 const JUNK_DRAWERS: [&str; 8] = ["utils", "util", "helpers", "helper", "common", "misc", "shared", "stuff"];
 
 /// Rooms that are pure: no runtime, no client.
-const PURE: [&str; 8] = ["units", "scenario", "plan", "stamp", "ledger", "latency", "analysis", "report"];
+const PURE: [&str; 9] = ["units", "scenario", "plan", "stamp", "amqp", "ledger", "latency", "analysis", "report"];
 
 /// Rooms that may print; all others tell what happens as events.
 const MAY_PRINT: [&str; 2] = ["report", "cli"];
