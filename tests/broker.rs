@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // Helpers of tests are not in a test module.
 
+#[path = "rig/broker.rs"]
+mod rig;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -17,29 +20,12 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use lurcher::broker::{self, Broker, BrokerError, ExternalUrls, Management, ManagementError, StartOptions};
-use lurcher::endpoint::{Credentials, Endpoint, ManagementEndpoint, Secret};
+use lurcher::endpoint::{Endpoint, ManagementEndpoint, Secret};
 use lurcher::plan::{BrokerPlan, Network, Provider};
-
-const HINT: &str = "these tests need a broker: `make test` provides the image and the local server";
+use rig::{HINT, login};
 
 fn plan(provider: Provider, network: Network) -> BrokerPlan {
-    BrokerPlan {
-        provider,
-        image: std::env::var("LURCHER_BROKER_IMAGE").unwrap_or_else(|_| "lurcher/rabbitmq:4.0".to_owned()),
-        network,
-        amqp_port: None,
-        management_port: None,
-        config: Vec::new(),
-        plugins: Vec::new(),
-        cpus: None,
-        memory_bytes: None,
-        startup_timeout_us: 120_000_000,
-        url: None,
-        management_url: None,
-        tls: None,
-        auth_external: false,
-        heartbeat_us: None,
-    }
+    BrokerPlan { provider, network, ..rig::plan() }
 }
 
 fn options(run: &str) -> StartOptions<'static> {
@@ -160,13 +146,6 @@ async fn reach(urls: ExternalUrls) -> Result<Broker, BrokerError> {
     broker::start(&plan(Provider::External, Network::Auto), &options).await
 }
 
-fn login(broker: &Broker) -> (String, String) {
-    match &broker.endpoint().credentials {
-        Credentials::Plain { user, password } => (user.clone(), password.reveal().to_owned()),
-        Credentials::External => panic!("a broker of ours has a password"),
-    }
-}
-
 async fn assert_guest_is_refused(broker: &Broker) {
     let error = reach(urls(broker.endpoint(), "guest", "guest", "")).await.unwrap_err();
     assert!(matches!(error, BrokerError::LoginRefused { .. }), "{error}");
@@ -184,10 +163,7 @@ fn assert_no_password(broker: &Broker) {
 }
 
 async fn connect(broker: &Broker) -> Connection {
-    let endpoint = broker.endpoint();
-    let (user, password) = login(broker);
-    let uri = format!("amqp://{user}:{password}@{}:{}/%2f", endpoint.host, endpoint.port);
-    Connection::connect(&uri, ConnectionProperties::default()).await.expect("connect to the broker")
+    Connection::connect(&rig::url(broker), ConnectionProperties::default()).await.expect("connect to the broker")
 }
 
 /// Declares a queue, and publishes to it with confirms.

@@ -3,23 +3,14 @@
 // Clippy allows `expect` in test functions only, not in what they share.
 #![allow(clippy::expect_used)]
 
-use std::path::{Path, PathBuf};
+#[path = "rig/scenarios.rs"]
+mod scenarios;
 
 use lurcher::plan::topology::RemovalRule;
 use lurcher::plan::{AckPlan, Plan, PlanError, Schedule, resolve};
 use lurcher::scenario::Scenario;
 use proptest::prelude::*;
-
-fn shipped() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let mut paths: Vec<_> = std::fs::read_dir(folder)
-        .expect("the scenarios")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .collect();
-    paths.sort();
-    paths
-}
+use scenarios::plan_of;
 
 fn parse(text: &str) -> Scenario {
     toml::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -37,43 +28,19 @@ fn plan(text: &str) -> Plan {
     try_plan(text).unwrap_or_else(|errors| panic!("{errors:#?}\n{text}"))
 }
 
-fn plan_of_file(path: &Path, seed: Option<u64>) -> Plan {
-    let text = std::fs::read_to_string(path).expect("a scenario");
-    let mut scenario = parse(&text);
-    scenario.seed = seed.or(scenario.seed);
-    let folder = path.parent().expect("a folder");
-    resolve(&scenario, &|file| std::fs::read_to_string(folder.join(file)))
-        .unwrap_or_else(|errors| panic!("{}: {errors:#?}", path.display()))
-}
-
-fn quickstart() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/quickstart.toml")
-}
-
 fn json(plan: &Plan) -> String {
     serde_json::to_string_pretty(plan).expect("a plan is JSON")
 }
 
 #[test]
-fn every_shipped_scenario_resolves_and_says_what_it_proves() {
-    let paths = shipped();
-    assert!(paths.len() >= 24, "only {} scenarios", paths.len());
-    for path in paths {
-        let text = std::fs::read_to_string(&path).expect("a scenario");
-        let plan = plan_of_file(&path, None);
-        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
-        assert!(text.starts_with("# Proves: "), "{name} does not open with what it proves");
-        assert_eq!(plan.name, name);
-        assert!(plan.description.is_some_and(|text| !text.is_empty()), "{name} has no description");
-        assert!(!plan.expect.is_empty(), "{name} expects nothing");
-        assert!(!plan.producers.is_empty(), "{name} sends nothing");
-    }
-}
-
-#[test]
 fn every_shipped_scenario_is_short_and_gentle() {
-    for path in shipped() {
-        let plan = plan_of_file(&path, None);
+    // Those in folders are neither, and say so.
+    let folder = scenarios::folder();
+    let at_hand: Vec<_> =
+        scenarios::all().into_values().filter(|path| path.parent() == Some(folder.as_path())).collect();
+    assert!(at_hand.len() >= 24, "only {} scenarios", at_hand.len());
+    for path in at_hand {
+        let plan = plan_of(&path, &[]);
         let peak: f64 = plan
             .producers
             .iter()
@@ -100,35 +67,25 @@ fn every_shipped_scenario_is_short_and_gentle() {
 }
 
 #[test]
-fn every_shipped_scenario_is_in_the_readme() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/README.md");
-    let readme = std::fs::read_to_string(readme).expect("the README");
-    for path in shipped() {
-        let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
-        assert!(readme.contains(&format!("({name})")), "{name} is missing");
-    }
-}
-
-#[test]
 fn the_same_seed_gives_the_same_bytes_and_another_does_not() {
-    for path in shipped() {
-        let first = json(&plan_of_file(&path, Some(7)));
-        assert_eq!(first, json(&plan_of_file(&path, Some(7))), "{}", path.display());
-        assert_ne!(first.replace("\"seed\": 7", ""), json(&plan_of_file(&path, Some(8))).replace("\"seed\": 8", ""));
+    for path in scenarios::all().values() {
+        let first = json(&plan_of(path, &["seed=7"]));
+        assert_eq!(first, json(&plan_of(path, &["seed=7"])), "{}", path.display());
+        assert_ne!(first.replace("\"seed\": 7", ""), json(&plan_of(path, &["seed=8"])).replace("\"seed\": 8", ""));
     }
 }
 
 #[test]
 fn a_plan_reads_back() {
-    for path in shipped() {
-        let plan = plan_of_file(&path, None);
+    for path in scenarios::all().values() {
+        let plan = plan_of(path, &[]);
         assert_eq!(serde_json::from_str::<Plan>(&json(&plan)).expect("a plan"), plan);
     }
 }
 
 #[test]
 fn the_quickstart_plan() {
-    insta::assert_snapshot!(json(&plan_of_file(&quickstart(), None)));
+    insta::assert_snapshot!(json(&plan_of(&scenarios::all()["quickstart"], &[])));
 }
 
 #[test]

@@ -3,8 +3,9 @@
 #![allow(clippy::expect_used, reason = "what helps a test may fail like a test")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use lurcher::analysis;
 use lurcher::ledger::{Account, PublisherAccount, QueueAccount};
 use lurcher::record::{Record, fixture};
 use lurcher::report::{self, terminal};
@@ -194,6 +195,41 @@ fn a_report_is_rebuilt_from_what_is_on_disk() {
         let [before, after] =
             [written.path(), again.path()].map(|folder| std::fs::read(folder.join(output.file)).expect(output.file));
         assert!(before == after, "{} differs", output.file);
+    }
+}
+
+/// All files below `folder`, by their path in it.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(inner) = folders.pop() {
+        for entry in std::fs::read_dir(&inner).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).expect("below the folder").to_owned();
+                found.insert(name, std::fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    found
+}
+
+/// The README shows it. After a change of an output, `lurcher report reports/sample` writes it anew.
+#[test]
+fn the_shipped_record_is_what_would_be_written_today() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/sample");
+    let record = Record::read(&folder).expect("the sample record");
+    let mut unjudged = record.clone();
+    unjudged.verdict = None;
+    assert_eq!(record.verdict, Some(analysis::judge(&unjudged)), "it would be judged otherwise");
+    let (mut shipped, today) = (files(&folder), files(write(&record).path()));
+    // The run writes its log of latencies, and nobody else can: a record holds no histograms.
+    assert!(shipped.remove(Path::new("latency.hlog")).is_some(), "it lacks its log");
+    assert_eq!(shipped.keys().collect::<Vec<_>>(), today.keys().collect::<Vec<_>>());
+    for (file, bytes) in &shipped {
+        assert!(*bytes == today[file], "{} would be written otherwise", file.display());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whole runs on a real broker: the books, the verdicts, the exit codes, and what is left behind.
+//! Whole runs on a real broker: the books, the verdicts, the exit codes, and what is left broker.
 
 #![allow(clippy::expect_used, reason = "what helps a test may fail like a test")]
 
@@ -6,102 +6,8 @@ mod rig;
 
 use std::time::Duration;
 
-use lurcher::broker::{Broker, StartOptions};
-use lurcher::plan::{BrokerPlan, Network, Provider};
-use lurcher::record::{Completeness, Phase, Verdict, ViolationClass};
-use rig::{Rig, containers_of, image, output, until};
-
-/// A broker that the test itself holds, so that it can do things behind a run's back.
-struct Behind {
-    runtime: tokio::runtime::Runtime,
-    broker: Option<Broker>,
-    url: String,
-}
-
-impl Behind {
-    fn start() -> Self {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let plan = BrokerPlan {
-            provider: Provider::Container,
-            image: image(),
-            network: Network::Auto,
-            amqp_port: None,
-            management_port: None,
-            config: Vec::new(),
-            plugins: Vec::new(),
-            cpus: None,
-            memory_bytes: None,
-            startup_timeout_us: 120_000_000,
-            url: None,
-            management_url: None,
-            tls: None,
-            auth_external: false,
-            heartbeat_us: None,
-        };
-        let options = StartOptions {
-            image: None,
-            external: None,
-            run_id: format!("test-{:08x}", rand::random::<u32>()),
-            note: &|_| {},
-        };
-        let broker = runtime
-            .block_on(lurcher::broker::start(&plan, &options))
-            .unwrap_or_else(|error| panic!("{error}\nif no broker could be had: make test"));
-        let endpoint = broker.endpoint();
-        let lurcher::endpoint::Credentials::Plain { user, password } = &endpoint.credentials else {
-            panic!("a broker of our own has a password")
-        };
-        let url = format!("amqp://{user}:{}@{}:{}", password.reveal(), endpoint.host, endpoint.port);
-        Self { runtime, broker: Some(broker), url }
-    }
-
-    fn broker(&self) -> &Broker {
-        self.broker.as_ref().expect("a broker")
-    }
-
-    fn management_url(&self) -> String {
-        self.broker().management().expect("a management API").endpoint().base_url.clone()
-    }
-
-    /// A rig that runs on this broker.
-    fn rig(&self, scenario: &str) -> Rig {
-        Rig::new(scenario).with(&["--broker-url", &self.url, "--management-url", &self.management_url(), "--quiet"])
-    }
-
-    fn purge(&self, queue: &str) {
-        let management = self.broker().management().expect("a management API");
-        self.runtime.block_on(management.purge(queue)).expect("purged");
-    }
-
-    fn ready(&self, queue: &str) -> u64 {
-        let management = self.broker().management().expect("a management API");
-        let queues = self.runtime.block_on(management.queues()).unwrap_or_default();
-        queues.iter().find(|found| found.name == queue).map_or(0, |found| found.ready)
-    }
-
-    /// Publishes something that no run sent.
-    fn inject(&self, queue: &str, body: &[u8]) {
-        self.runtime.block_on(async {
-            let connection =
-                lapin::Connection::connect(&self.url, lapin::ConnectionProperties::default()).await.expect("connected");
-            let channel = connection.create_channel().await.expect("a channel");
-            let options = lapin::options::BasicPublishOptions::default();
-            channel
-                .basic_publish("".into(), queue.into(), options, body, lapin::BasicProperties::default())
-                .await
-                .expect("published");
-            connection.close(200, "done".into()).await.expect("closed");
-        });
-    }
-}
-
-impl Drop for Behind {
-    fn drop(&mut self) {
-        if let Some(broker) = self.broker.take() {
-            let _ = self.runtime.block_on(broker.stop());
-        }
-    }
-}
+use lurcher::record::{Completeness, Phase, Record, Verdict, ViolationClass};
+use rig::{Held, Rig, containers_of, image, output, until};
 
 /// One queue, one producer, one consumer; `more` goes before `[load]`.
 fn simple(name: &str, producer: &str, consumer: &str, rest: &str) -> String {
@@ -171,6 +77,14 @@ fn assert_consistent(ended: &rig::Ended) {
     }
 }
 
+/// The 99th percentile of a latency over all fleets, in microseconds.
+#[track_caller]
+fn p99(record: &Record, metric: &str) -> u64 {
+    let summary = record.latency.iter().find(|summary| summary.metric == metric && summary.fleet == "all");
+    let point = summary.expect(metric).percentiles.iter().find(|point| point.percentile == 99.0);
+    point.expect("p99").value_us
+}
+
 #[test]
 fn a_good_run_passes_and_leaves_nothing_but_its_record() {
     let scenario = simple(
@@ -201,13 +115,13 @@ fn a_good_run_passes_and_leaves_nothing_but_its_record() {
 
 #[test]
 fn what_is_purged_behind_its_back_is_lost_and_listed() {
-    let behind = Behind::start();
+    let broker = Held::start();
     let scenario =
         simple("purged", "rate = \"1000/s\"", "start_delay = \"4s\"", "[load]\nduration = \"5s\"\n[expect]\nlost = 0");
-    let rig = behind.rig(&scenario);
+    let rig = broker.rig(&scenario);
     let child = rig.start();
-    until("a backlog", || behind.ready("purged") > 500);
-    behind.purge("purged");
+    until("a backlog", || broker.ready("purged") > 500);
+    broker.purge("purged");
     let ended = rig.wait(child).expect_code(1);
     assert_consistent(&ended);
     let record = ended.record();
@@ -227,21 +141,16 @@ fn what_is_purged_behind_its_back_is_lost_and_listed() {
 
 #[test]
 fn a_stranger_is_a_phantom() {
-    let behind = Behind::start();
+    let broker = Held::start();
     let scenario =
         simple("strange", "rate = \"200/s\"", "", "[load]\nduration = \"5s\"\n[expect]\nphantom = 0\nlost = 0");
-    let rig = behind.rig(&scenario);
+    let rig = broker.rig(&scenario);
     let child = rig.start();
-    until("messages", || {
-        behind
-            .runtime
-            .block_on(behind.broker().management().expect("management").queues())
-            .is_ok_and(|queues| !queues.is_empty())
-    });
+    until("messages", || broker.has_queues());
     std::thread::sleep(Duration::from_secs(1));
-    behind.inject("strange", b"nobody sent this");
-    behind.inject("strange", b"");
-    behind.inject("strange", &[0; 4096]);
+    broker.inject("strange", b"nobody sent this");
+    broker.inject("strange", b"");
+    broker.inject("strange", &[0; 4096]);
     let ended = rig.wait(child).expect_code(1);
     assert_consistent(&ended);
     let record = ended.record();
@@ -277,7 +186,7 @@ fn a_rate_that_nobody_can_generate_is_invalid() {
 
 #[test]
 fn a_rate_that_the_broker_cannot_take_is_backlog_and_latency() {
-    let behind = Behind::start();
+    let broker = Held::start();
     // One message at a time: the broker answers each, but not ten thousand times a second.
     let scenario = simple(
         "overloaded",
@@ -285,48 +194,36 @@ fn a_rate_that_the_broker_cannot_take_is_backlog_and_latency() {
         "",
         "[load]\nduration = \"4s\"\n[expect]\nlost = 0\n\"end_to_end.p99\" = \"<= 100ms\"",
     );
-    let ended = behind.rig(&scenario).run().expect_code(1);
+    let ended = broker.rig(&scenario).run().expect_code(1);
     assert_consistent(&ended);
     let record = ended.record();
-    assert_ne!(record.verdict.expect("a verdict").verdict, Verdict::Invalid);
+    assert_ne!(record.verdict.as_ref().expect("a verdict").verdict, Verdict::Invalid);
     assert_eq!(record.totals.lost, 0);
     assert!(record.generator.held_us > 0, "the window held the publisher up");
-    let p99 = |metric: &str| {
-        let summary = record.latency.iter().find(|summary| summary.metric == metric && summary.fleet == "all");
-        let point = summary.expect(metric).percentiles.iter().find(|point| point.percentile == 99.0);
-        point.expect("p99").value_us
-    };
-    assert!(p99("confirm") > 2 * p99("confirm_from_send"), "the wait for the window is charged to the messages");
+    let (intended, from_send) = (p99(&record, "confirm"), p99(&record, "confirm_from_send"));
+    assert!(intended > 2 * from_send, "the wait for the window is charged to the messages");
 }
 
 #[test]
 fn a_stall_shows_from_the_intended_time_and_hides_from_the_send() {
-    let behind = Behind::start();
+    let broker = Held::start();
     let scenario = simple(
         "stalled",
         "rate = \"1000/s\"\nconfirm = { window = 50, timeout = \"30s\" }",
         "",
         "[load]\nduration = \"10s\"\n[expect]\nlost = 0",
     );
-    let rig = behind.rig(&scenario);
+    let rig = broker.rig(&scenario);
     let child = rig.start();
-    until("messages", || {
-        behind.runtime.block_on(async {
-            behind.broker().management().expect("management").queues().await.is_ok_and(|queues| !queues.is_empty())
-        })
-    });
+    until("messages", || broker.has_queues());
     std::thread::sleep(Duration::from_secs(3));
-    let node = &behind.broker().nodes()[0];
-    behind.runtime.block_on(node.pause()).expect("paused");
+    let node = &broker.broker().nodes()[0];
+    broker.wait(node.pause()).expect("paused");
     std::thread::sleep(Duration::from_secs(3));
-    behind.runtime.block_on(node.unpause()).expect("unpaused");
+    broker.wait(node.unpause()).expect("unpaused");
     let ended = rig.wait(child).expect_code(0);
     let record = ended.record();
-    let p99 = |metric: &str| {
-        let summary = record.latency.iter().find(|summary| summary.metric == metric && summary.fleet == "all");
-        summary.expect(metric).percentiles.iter().find(|point| point.percentile == 99.0).expect("p99").value_us
-    };
-    let (intended, from_send) = (p99("end_to_end"), p99("end_to_end_from_send"));
+    let (intended, from_send) = (p99(&record, "end_to_end"), p99(&record, "end_to_end_from_send"));
     assert!(intended > 2_000_000, "p99 {intended} us does not show a stall of 3 s");
     assert!(from_send < intended / 4, "p99 from the send {from_send} us should hide most of {intended} us");
 }

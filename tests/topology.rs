@@ -21,15 +21,7 @@ use support::{Broker, Wishes};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn exchange(name: &str, kind: ExchangeKind, arguments: Value) -> ExchangePlan {
-    ExchangePlan {
-        name: name.to_owned(),
-        kind,
-        durable: true,
-        auto_delete: false,
-        internal: false,
-        alternate: None,
-        arguments: serde_json::from_value(arguments).unwrap(),
-    }
+    ExchangePlan { arguments: serde_json::from_value(arguments).unwrap(), ..ExchangePlan::new(name, kind) }
 }
 
 fn queue(name: &str, kind: QueueKind, arguments: Value) -> QueuePlan {
@@ -40,16 +32,7 @@ fn queue(name: &str, kind: QueueKind, arguments: Value) -> QueuePlan {
         QueueKind::Stream => "stream",
     };
     arguments.insert("x-queue-type".to_owned(), json!(text));
-    QueuePlan {
-        name: name.to_owned(),
-        kind,
-        durable: true,
-        exclusive: false,
-        auto_delete: false,
-        arguments,
-        dead_letter: None,
-        removal_rules: Vec::new(),
-    }
+    QueuePlan { arguments, ..QueuePlan::new(name, kind) }
 }
 
 fn binding(source: &str, destination: &str, to_exchange: bool, key: &str, arguments: Value) -> BindingPlan {

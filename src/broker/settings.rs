@@ -223,31 +223,8 @@ fn check(lines: &[String]) -> Result<(), BrokerError> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use crate::plan::{Network, Provider};
-
-    /// A plan of nothing but defaults.
-    pub(in crate::broker) fn plan() -> BrokerPlan {
-        BrokerPlan {
-            provider: Provider::Auto,
-            image: "rabbitmq:4-management".to_owned(),
-            network: Network::Auto,
-            amqp_port: None,
-            management_port: None,
-            config: Vec::new(),
-            plugins: Vec::new(),
-            cpus: None,
-            memory_bytes: None,
-            startup_timeout_us: 120_000_000,
-            url: None,
-            management_url: None,
-            tls: None,
-            auth_external: false,
-            heartbeat_us: None,
-        }
-    }
-
     fn fixed(plan: &BrokerPlan) -> Settings {
         let mut settings = Settings::choose(plan).unwrap();
         let count = settings.ports.plugins.len() as u16;
@@ -267,10 +244,11 @@ pub(super) mod tests {
 
     #[test]
     fn the_configuration_as_it_is_written() {
-        let mut plan = plan();
-        plan.plugins = vec!["rabbitmq_stream".to_owned(), "rabbitmq_web_mqtt".to_owned()];
-        plan.config = vec!["vm_memory_high_watermark.relative = 0.4".to_owned(), "some.password = hush".to_owned()];
-        let settings = fixed(&plan);
+        let settings = fixed(&BrokerPlan {
+            plugins: vec!["rabbitmq_stream".to_owned(), "rabbitmq_web_mqtt".to_owned()],
+            config: vec!["vm_memory_high_watermark.relative = 0.4".to_owned(), "some.password = hush".to_owned()],
+            ..BrokerPlan::default()
+        });
         insta::assert_snapshot!(format!(
             "rabbitmq.conf\n{}\nadvanced.config\n{}\nenabled_plugins\n{}\nenvironment\n{:#?}\n\nfacts\n{:#?}",
             settings.config("127.0.0.1"),
@@ -285,7 +263,7 @@ pub(super) mod tests {
 
     #[test]
     fn each_broker_has_its_own_secrets() {
-        let (one, other) = (Settings::choose(&plan()).unwrap(), Settings::choose(&plan()).unwrap());
+        let [one, other] = [(), ()].map(|()| Settings::choose(&BrokerPlan::default()).unwrap());
         assert_eq!(one.password.reveal().len(), 32);
         assert_ne!(one.password, other.password);
         assert_ne!(one.cookie, other.cookie);
@@ -302,21 +280,18 @@ pub(super) mod tests {
             ("vm_memory_high_watermark", "key = value"),
             ("a = 1\nlisteners.tcp.2 = 1", "line break"),
         ] {
-            let mut plan = plan();
-            plan.config = vec![line.to_owned()];
+            let plan = BrokerPlan { config: vec![line.to_owned()], ..BrokerPlan::default() };
             let error = Settings::choose(&plan).unwrap_err();
             assert!(error.is_bad_input() && error.to_string().contains(says), "{line}: {error}");
         }
-        let mut plan = plan();
-        plan.plugins = vec!["rabbitmq_stream]. % ".to_owned()];
+        let plan = BrokerPlan { plugins: vec!["rabbitmq_stream]. % ".to_owned()], ..BrokerPlan::default() };
         assert!(Settings::choose(&plan).unwrap_err().is_bad_input());
     }
 
     #[test]
     fn a_taken_port_is_named() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut plan = plan();
-        plan.management_port = Some(taken.local_addr().unwrap().port());
+        let plan = BrokerPlan { management_port: Some(taken.local_addr().unwrap().port()), ..BrokerPlan::default() };
         let error = Settings::choose(&plan).unwrap_err();
         assert!(matches!(error, BrokerError::PortTaken { key: "management_port", .. }), "{error}");
         assert!(!error.is_bad_input());

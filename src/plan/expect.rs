@@ -132,16 +132,12 @@ pub enum Statistic {
     Count,
 }
 
-/// The ledger's words, as in `totals` of `run.json`.
-pub const COUNTS: [&str; 25] = [
-    "planned",
-    "published",
-    "confirmed",
-    "nacked",
-    "returned",
-    "unconfirmed",
-    "sent",
-    "unsent",
+/// The ledger's words that are counted per publisher.
+pub const PUBLISHER_COUNTS: [&str; 8] =
+    ["planned", "published", "confirmed", "nacked", "returned", "unconfirmed", "sent", "unsent"];
+
+/// The ledger's words that are counted per queue.
+pub const QUEUE_COUNTS: [&str; 15] = [
     "delivered",
     "consumed",
     "lost",
@@ -157,9 +153,21 @@ pub const COUNTS: [&str; 25] = [
     "dead_lettered",
     "removed_by_rule",
     "left_in_queue",
-    "disconnects",
-    "blocked",
 ];
+
+/// The ledger's words that are counted per connection.
+pub const CONNECTION_COUNTS: [&str; 2] = ["disconnects", "blocked"];
+
+/// All the ledger's words, as in `totals` of `run.json`.
+pub const COUNTS: [&str; 25] = {
+    let mut all = [""; 25];
+    let (publishers, others) = all.split_at_mut(PUBLISHER_COUNTS.len());
+    let (queues, connections) = others.split_at_mut(QUEUE_COUNTS.len());
+    publishers.copy_from_slice(&PUBLISHER_COUNTS);
+    queues.copy_from_slice(&QUEUE_COUNTS);
+    connections.copy_from_slice(&CONNECTION_COUNTS);
+    all
+};
 
 /// Latencies of the record, in microseconds.
 pub const LATENCIES: [&str; 6] =

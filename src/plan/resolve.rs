@@ -125,6 +125,13 @@ fn broker(broker: Broker) -> BrokerPlan {
     }
 }
 
+impl Default for BrokerPlan {
+    /// A scenario without `[broker]`.
+    fn default() -> Self {
+        broker(Broker::default())
+    }
+}
+
 /// `url` with `***` in the place of its password. A password may hold an `@` or a `/` that its author forgot to encode,
 /// so everything up to the last `@` counts as credentials: rather strike out too much.
 fn without_password(url: &str) -> String {

@@ -34,6 +34,21 @@ pub struct ExchangePlan {
     pub arguments: Arguments,
 }
 
+impl ExchangePlan {
+    /// A durable exchange without arguments.
+    pub fn new(name: &str, kind: ExchangeKind) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            durable: true,
+            auto_delete: false,
+            internal: false,
+            alternate: None,
+            arguments: Arguments::new(),
+        }
+    }
+}
+
 /// One queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueuePlan {
@@ -53,6 +68,22 @@ pub struct QueuePlan {
     pub dead_letter: Option<(String, Option<String>)>,
     /// Rules by which this queue may remove a message: `ttl`, `length`, `delivery-limit`, `expires`, `retention`.
     pub removal_rules: Vec<RemovalRule>,
+}
+
+impl QueuePlan {
+    /// A durable queue without arguments and rules.
+    pub fn new(name: &str, kind: QueueKind) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            durable: true,
+            exclusive: false,
+            auto_delete: false,
+            arguments: Arguments::new(),
+            dead_letter: None,
+            removal_rules: Vec::new(),
+        }
+    }
 }
 
 /// A rule of the topology by which a queue may remove a message that nobody consumed.

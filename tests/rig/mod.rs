@@ -4,17 +4,19 @@
 
 #![allow(dead_code, reason = "each test binary uses some of it")]
 
+mod broker;
+mod held;
+pub mod scenarios;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use broker::HINT;
+pub use broker::image;
+pub use held::Held;
 use lurcher::record::Record;
 use serde_json::Value;
-
-/// Image of the tests' brokers.
-pub fn image() -> String {
-    std::env::var("LURCHER_BROKER_IMAGE").unwrap_or_else(|_| "lurcher/rabbitmq:4.0".to_owned())
-}
 
 /// A scratch folder with a scenario in it.
 pub struct Rig {
@@ -107,7 +109,7 @@ impl Ended {
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(
             self.code, code,
-            "\n--- standard output\n{}\n--- standard error\n{}\n--- if no broker could be had: make test",
+            "\n--- standard output\n{}\n--- standard error\n{}\n--- {HINT}",
             self.out, self.err
         );
         self

@@ -66,7 +66,7 @@ fn zero_is_told_with_its_bound() {
     let (_, check) = checked(bound("lost", Equal, 0.0), |_| {});
     assert_eq!(check.note.as_deref(), Some("0 of 12,000, so at most 1 in 4,000 at 95 %"));
     let (verdict, check) = checked(bound("lost.orders", Equal, 0.0), |record| {
-        record.plan.topology.queues.push(queue("idle", QueueKind::Classic));
+        record.plan.topology.queues.push(QueuePlan::new("idle", QueueKind::Classic));
         record.account.queues.insert(0, QueueAccount { queue: "idle".to_owned(), ..QueueAccount::default() });
     });
     assert_eq!((verdict, check.verdict), (Pass, Pass));
@@ -123,7 +123,7 @@ fn counts_are_of_the_run_of_a_queue_and_of_a_reason() {
 #[test]
 fn books_of_a_stream_are_those_of_all_its_readers() {
     let (_, check) = checked(bound("consumed.log", Equal, 30.0), |record| {
-        record.plan.topology.queues = vec![queue("log", QueueKind::Stream)];
+        record.plan.topology.queues = vec![QueuePlan::new("log", QueueKind::Stream)];
         let reader = |id: u32, consumed| QueueAccount {
             queue: format!("log#{id}"),
             routed: consumed,
@@ -287,7 +287,7 @@ fn unsent_messages_are_late_everywhere_and_unconfirmed_ones_at_the_producer() {
     // A fleet that reads another queue does not wait for them.
     let (verdict, check) = checked(bound("end_to_end.billing.p99", AtMost, 1e9), |record| {
         unsent(record);
-        record.plan.topology.queues.push(queue("other", QueueKind::Classic));
+        record.plan.topology.queues.push(QueuePlan::new("other", QueueKind::Classic));
         record.plan.consumers[0].subscribers[0].queues = vec![1];
     });
     assert_eq!(verdict, Pass, "{check:?}");

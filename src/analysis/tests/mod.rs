@@ -191,24 +191,8 @@ fn plan(expect: Vec<Expectation>) -> Plan {
         name: "good".to_owned(),
         description: None,
         seed: 42,
-        broker: BrokerPlan {
-            provider: Provider::Auto,
-            image: String::new(),
-            network: Network::Auto,
-            amqp_port: None,
-            management_port: None,
-            config: Vec::new(),
-            plugins: Vec::new(),
-            cpus: None,
-            memory_bytes: None,
-            startup_timeout_us: 0,
-            url: None,
-            management_url: None,
-            tls: None,
-            auth_external: false,
-            heartbeat_us: None,
-        },
-        topology: TopologyPlan { queues: vec![queue("orders", QueueKind::Quorum)], ..TopologyPlan::default() },
+        broker: BrokerPlan::default(),
+        topology: TopologyPlan { queues: vec![QueuePlan::new("orders", QueueKind::Quorum)], ..TopologyPlan::default() },
         producers: vec![producer()],
         consumers: vec![consumer()],
         load: LoadPlan {
@@ -220,19 +204,6 @@ fn plan(expect: Vec<Expectation>) -> Plan {
             max_lag_us: 100_000,
         },
         expect,
-    }
-}
-
-pub(super) fn queue(name: &str, kind: QueueKind) -> QueuePlan {
-    QueuePlan {
-        name: name.to_owned(),
-        kind,
-        durable: true,
-        exclusive: false,
-        auto_delete: false,
-        arguments: Arguments::new(),
-        dead_letter: None,
-        removal_rules: Vec::new(),
     }
 }
 

@@ -4,23 +4,9 @@ use std::collections::BTreeSet;
 
 use super::values::{listed, quoted};
 use super::{Problems, Scenario};
-use crate::plan::expect::{Comparison, Expectation, Guarantee, Metric, Statistic};
+use crate::plan::expect::{Comparison, Expectation, Guarantee, Metric, QUEUE_COUNTS, Statistic};
 use crate::plan::{QueueKind, TopologyPlan};
 use crate::units::{ByteSize, Rate, Span};
-
-/// Words of the ledger that are counted by publisher or by connection, and so for no queue in particular.
-const WITHOUT_QUEUE: [&str; 10] = [
-    "planned",
-    "published",
-    "confirmed",
-    "nacked",
-    "returned",
-    "unconfirmed",
-    "sent",
-    "unsent",
-    "disconnects",
-    "blocked",
-];
 
 pub(super) fn resolve(scenario: &Scenario, topology: &TopologyPlan, problems: &mut Problems) -> Vec<Expectation> {
     let Some(written) = &scenario.expect else { return Vec::new() };
@@ -160,7 +146,7 @@ fn check_names(metric: &Metric, scenario: &Scenario, topology: &TopologyPlan) ->
             }
             refuse(format!("there is no fleet `{fleet}`"), listed(names.into_iter()))
         }
-        Metric::Count { word, queue: Some(queue), .. } if WITHOUT_QUEUE.contains(&word.as_str()) => {
+        Metric::Count { word, queue: Some(queue), .. } if !QUEUE_COUNTS.contains(&word.as_str()) => {
             refuse(format!("`{word}` is not counted by queue"), format!("`{word}` alone, without `.{queue}`"))
         }
         Metric::Count { queue: Some(queue), .. } => {

@@ -9,31 +9,6 @@ fn arguments(value: serde_json::Value) -> Arguments {
     serde_json::from_value(value).expect("an object")
 }
 
-fn exchange(name: &str, kind: ExchangeKind) -> ExchangePlan {
-    ExchangePlan {
-        name: name.to_owned(),
-        kind,
-        durable: true,
-        auto_delete: false,
-        internal: false,
-        alternate: None,
-        arguments: Arguments::new(),
-    }
-}
-
-fn queue(name: &str) -> QueuePlan {
-    QueuePlan {
-        name: name.to_owned(),
-        kind: QueueKind::Classic,
-        durable: true,
-        exclusive: false,
-        auto_delete: false,
-        arguments: Arguments::new(),
-        dead_letter: None,
-        removal_rules: Vec::new(),
-    }
-}
-
 fn bind(source: &str, destination: &str, key: &str) -> BindingPlan {
     BindingPlan {
         source: source.to_owned(),
@@ -45,7 +20,8 @@ fn bind(source: &str, destination: &str, key: &str) -> BindingPlan {
 }
 
 fn topology(exchanges: Vec<ExchangePlan>, queues: &[&str], bindings: Vec<BindingPlan>) -> TopologyPlan {
-    TopologyPlan { exchanges, queues: queues.iter().map(|name| queue(name)).collect(), bindings }
+    let queues = queues.iter().map(|name| QueuePlan::new(name, QueueKind::Classic)).collect();
+    TopologyPlan { exchanges, queues, bindings }
 }
 
 fn none() -> Arguments {
@@ -63,7 +39,7 @@ fn the_default_exchange_routes_by_queue_name() {
 fn direct_topic_and_fanout_keep_their_rules() {
     use ExchangeKind::{Direct, Fanout, Topic};
     let topology = topology(
-        vec![exchange("d", Direct), exchange("t", Topic), exchange("f", Fanout)],
+        vec![ExchangePlan::new("d", Direct), ExchangePlan::new("t", Topic), ExchangePlan::new("f", Fanout)],
         &["a", "b"],
         vec![
             bind("d", "a", "key"),
@@ -94,7 +70,7 @@ fn direct_topic_and_fanout_keep_their_rules() {
 fn exchanges_in_a_circle_come_to_an_end() {
     use ExchangeKind::Fanout;
     let topology = topology(
-        vec![exchange("to.1", Fanout), exchange("to.2", Fanout)],
+        vec![ExchangePlan::new("to.1", Fanout), ExchangePlan::new("to.2", Fanout)],
         &["a", "b"],
         vec![bind("to.1", "to.2", ""), bind("to.2", "to.1", ""), bind("to.2", "b", ""), bind("to.1", "a", "")],
     );
@@ -105,10 +81,10 @@ fn exchanges_in_a_circle_come_to_an_end() {
 #[test]
 fn the_alternate_takes_what_matches_no_binding() {
     use ExchangeKind::{Direct, Fanout};
-    let mut first = exchange("d", Direct);
+    let mut first = ExchangePlan::new("d", Direct);
     first.alternate = Some("to.rest".to_owned());
     let topology = topology(
-        vec![first, exchange("to.rest", Fanout), exchange("to.nowhere", Fanout)],
+        vec![first, ExchangePlan::new("to.rest", Fanout), ExchangePlan::new("to.nowhere", Fanout)],
         &["a", "rest"],
         vec![bind("d", "a", "known"), bind("d", "to.nowhere", "lost"), bind("to.rest", "rest", "")],
     );

@@ -28,6 +28,8 @@ const OWN_ARGUMENTS: [(&str, &str); 13] = [
     ("x-max-age", "max_age"),
 ];
 
+const CLASSIC_INSTEAD: &str = "write `kind = \"classic\"`, or remove it";
+
 pub(super) fn check(scenario: &Scenario, names: &Names<'_>, problems: &mut Problems) {
     for (index, queue) in scenario.queues.iter().enumerate() {
         let at = format!("queue[{index}]");
@@ -69,18 +71,26 @@ fn check_classic(at: &str, queue: &Queue, problems: &mut Problems) {
     }
 }
 
+/// What quorum queues and streams have in common: their replicas outlive connections and restarts.
+fn check_replicated(at: &str, queue: &Queue, they: &str, problems: &mut Problems) {
+    for (key, written, cannot) in [
+        ("durable", queue.durable == Some(false), "are always durable"),
+        ("exclusive", queue.exclusive == Some(true), "cannot be exclusive"),
+        ("auto_delete", queue.auto_delete == Some(true), "cannot be deleted automatically"),
+    ] {
+        refuse(at, key, written, &format!("{they} {cannot}"), CLASSIC_INSTEAD, problems);
+    }
+}
+
 fn check_quorum(at: &str, queue: &Queue, problems: &mut Problems) {
-    let classic = "write `kind = \"classic\"`, or remove it";
+    check_replicated(at, queue, "quorum queues", problems);
     let mut no =
         |key: &str, written: bool, message: &str, help: &str| refuse(at, key, written, message, help, problems);
-    no("durable", queue.durable == Some(false), "quorum queues are always durable", classic);
-    no("exclusive", queue.exclusive == Some(true), "quorum queues cannot be exclusive", classic);
-    no("auto_delete", queue.auto_delete == Some(true), "quorum queues cannot be deleted automatically", classic);
     no(
         "max_priority",
         queue.max_priority.is_some(),
         "quorum queues take no `max_priority`: they always have two priorities, 0 to 4 and 5 and above",
-        classic,
+        CLASSIC_INSTEAD,
     );
     no("max_age", queue.max_age.is_some(), "only streams have a `max_age`", "use `message_ttl`");
     no(
@@ -92,12 +102,9 @@ fn check_quorum(at: &str, queue: &Queue, problems: &mut Problems) {
 }
 
 fn check_stream(at: &str, queue: &Queue, problems: &mut Problems) {
-    let classic = "write `kind = \"classic\"`, or remove it";
+    check_replicated(at, queue, "streams", problems);
     let mut no =
         |key: &str, written: bool, message: &str, help: &str| refuse(at, key, written, message, help, problems);
-    no("durable", queue.durable == Some(false), "streams are always durable", classic);
-    no("exclusive", queue.exclusive == Some(true), "streams cannot be exclusive", classic);
-    no("auto_delete", queue.auto_delete == Some(true), "streams cannot be deleted automatically", classic);
     no("message_ttl", queue.message_ttl.is_some(), "streams have no time to live for messages", "use `max_age`");
     no("expires", queue.expires.is_some(), "streams do not expire", "remove it");
     no(
@@ -112,7 +119,7 @@ fn check_stream(at: &str, queue: &Queue, problems: &mut Problems) {
         "streams drop their oldest segments; no other overflow exists",
         "remove it",
     );
-    no("max_priority", queue.max_priority.is_some(), "streams have no priorities", classic);
+    no("max_priority", queue.max_priority.is_some(), "streams have no priorities", CLASSIC_INSTEAD);
     no(
         "dead_letter",
         queue.dead_letter.is_some(),
