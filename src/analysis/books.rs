@@ -1,8 +1,9 @@
 //! Whether the books agree: outcomes with what was published, queues with what was routed, totals with both.
 
-use super::counts::{self, PUBLISHER_WORDS, QUEUE_WORDS};
+use super::counts;
 use super::phrase::{count, things};
 use super::{Finding, Weight};
+use crate::plan::expect::{PUBLISHER_COUNTS, QUEUE_COUNTS};
 use crate::record::{PublisherAccount, QueueAccount, Record};
 
 /// Most sentences of one kind; what is more is told by its number.
@@ -93,7 +94,7 @@ fn totals(record: &Record) -> Vec<String> {
         };
         (*word, sum + u128::from(nowhere))
     };
-    let sums = PUBLISHER_WORDS.iter().map(of_publishers).chain(QUEUE_WORDS.iter().map(of_queues));
+    let sums = PUBLISHER_COUNTS.iter().map(of_publishers).chain(QUEUE_COUNTS.iter().map(of_queues));
     sums.filter_map(|(word, sum)| {
         let total = counts::total(&record.totals, word)?;
         (u128::from(total) != sum).then(|| {

@@ -3,29 +3,6 @@
 use crate::plan::{Plan, QueueKind, QueuePlan};
 use crate::record::{PublisherAccount, QueueAccount, Record, Totals};
 
-/// Words that are counted per publisher.
-pub(super) const PUBLISHER_WORDS: [&str; 8] =
-    ["planned", "published", "confirmed", "nacked", "returned", "unconfirmed", "sent", "unsent"];
-
-/// Words that are counted per queue.
-pub(super) const QUEUE_WORDS: [&str; 15] = [
-    "delivered",
-    "consumed",
-    "lost",
-    "possibly_lost",
-    "recovered",
-    "duplicates",
-    "republished",
-    "redelivered",
-    "unflagged",
-    "phantom",
-    "corrupt",
-    "misordered",
-    "dead_lettered",
-    "removed_by_rule",
-    "left_in_queue",
-];
-
 /// The total of `word`; none where the ledger has no such word.
 pub(super) fn total(totals: &Totals, word: &str) -> Option<u64> {
     Some(match word {

@@ -132,16 +132,12 @@ pub enum Statistic {
     Count,
 }
 
-/// The ledger's words, as in `totals` of `run.json`.
-pub const COUNTS: [&str; 25] = [
-    "planned",
-    "published",
-    "confirmed",
-    "nacked",
-    "returned",
-    "unconfirmed",
-    "sent",
-    "unsent",
+/// The ledger's words that are counted per publisher.
+pub const PUBLISHER_COUNTS: [&str; 8] =
+    ["planned", "published", "confirmed", "nacked", "returned", "unconfirmed", "sent", "unsent"];
+
+/// The ledger's words that are counted per queue.
+pub const QUEUE_COUNTS: [&str; 15] = [
     "delivered",
     "consumed",
     "lost",
@@ -157,9 +153,26 @@ pub const COUNTS: [&str; 25] = [
     "dead_lettered",
     "removed_by_rule",
     "left_in_queue",
-    "disconnects",
-    "blocked",
 ];
+
+/// The ledger's words that are counted for the whole run only.
+pub const RUN_COUNTS: [&str; 2] = ["disconnects", "blocked"];
+
+/// All of the ledger's words, as in `totals` of `run.json`.
+pub const COUNTS: [&str; PUBLISHER_COUNTS.len() + QUEUE_COUNTS.len() + RUN_COUNTS.len()] = {
+    let parts: [&[&str]; 3] = [&PUBLISHER_COUNTS, &QUEUE_COUNTS, &RUN_COUNTS];
+    let mut all = [""; PUBLISHER_COUNTS.len() + QUEUE_COUNTS.len() + RUN_COUNTS.len()];
+    let (mut part, mut place, mut next) = (0, 0, 0);
+    while part < parts.len() {
+        if place == parts[part].len() {
+            (part, place) = (part + 1, 0);
+            continue;
+        }
+        all[next] = parts[part][place];
+        (place, next) = (place + 1, next + 1);
+    }
+    all
+};
 
 /// Latencies of the record, in microseconds.
 pub const LATENCIES: [&str; 6] =
