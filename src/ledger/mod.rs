@@ -106,7 +106,7 @@ pub struct Ledger {
     routes: Arc<dyn Routes>,
     books: Vec<Mutex<Book>>,
     tallies: Vec<Mutex<QueueAccount>>,
-    /// Copies foretold so far, by destination.
+    /// Copies foretold for the messages published so far, all destinations together.
     routed: std::sync::atomic::AtomicU64,
     offences: Mutex<Offences>,
 }
