@@ -438,7 +438,10 @@ fn table(sizes: &[u64]) -> Result<(), Box<dyn Error>> {
         let Some((ns, event)) = dearest else { continue };
         let Row { messages, publishers, .. } = row;
         let kept = against(EVENT_NS_MAX, *ns, " ns");
-        writeln!(out, "- {messages} messages of {publishers}: dearest is {event}, {ns:.1} ns of {EVENT_NS_MAX}: {kept}")?;
+        writeln!(
+            out,
+            "- {messages} messages of {publishers}: dearest is {event}, {ns:.1} ns of {EVENT_NS_MAX}: {kept}"
+        )?;
     }
     for publishers in PUBLISHERS {
         let of = |messages| rows.iter().find(|row| row.messages == messages && row.publishers == publishers);

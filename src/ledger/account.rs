@@ -103,38 +103,6 @@ impl QueueAccount {
         self.dead_lettered.values().sum()
     }
 
-    /// Adds the counts of `other`, whose queue is the same.
-    pub fn add(&mut self, other: &Self) {
-        let Self { queue: _, dead_lettered, .. } = other;
-        for (reason, count) in dead_lettered {
-            *self.dead_lettered.entry(reason.clone()).or_default() += count;
-        }
-        macro_rules! add {
-            ($($field:ident),*) => { $(self.$field += other.$field;)* };
-        }
-        add!(
-            routed,
-            delivered,
-            redelivered_flag,
-            acknowledged,
-            consumed,
-            removed_by_rule,
-            removed_unverified,
-            left_in_queue,
-            lost,
-            possibly_lost,
-            unaccounted,
-            recovered,
-            republished,
-            redelivered,
-            unflagged,
-            phantom,
-            corrupt,
-            misordered,
-            misrouted
-        );
-    }
-
     /// Right side less left side of the conservation: 0 where the books balance.
     pub fn imbalance(&self) -> i128 {
         let accounted = [
