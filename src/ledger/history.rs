@@ -1,6 +1,6 @@
 //! What is known of each offending message, as a person reads it.
 
-use super::account::{Cause, PublisherAccount, Violation, ViolationClass};
+use super::account::{Cause, PublisherAccount, Texts, Violation, ViolationClass};
 use super::offences::{Offence, Offences};
 use super::standings::Standing;
 use super::{Foretold, Ledger};
@@ -13,10 +13,17 @@ impl Ledger {
         foretold: &dyn Foretold,
         publishers: &[PublisherAccount],
     ) -> Vec<Violation> {
-        offences.listed().map(|offence| self.violation(offence, foretold, publishers)).collect()
+        let mut texts = Texts::default();
+        offences.listed().map(|offence| self.violation(offence, foretold, publishers, &mut texts)).collect()
     }
 
-    fn violation(&self, offence: &Offence, foretold: &dyn Foretold, publishers: &[PublisherAccount]) -> Violation {
+    fn violation(
+        &self,
+        offence: &Offence,
+        foretold: &dyn Foretold,
+        publishers: &[PublisherAccount],
+        texts: &mut Texts,
+    ) -> Violation {
         let gone = matches!(offence.class, ViolationClass::Lost | ViolationClass::PossiblyLost);
         let stamp = offence.stamp;
         let known = stamp.filter(|stamp| usize::from(stamp.publisher) < publishers.len());
@@ -27,13 +34,13 @@ impl Ledger {
         Violation {
             class: offence.class,
             cause: offence.cause,
-            queue: offence.destination.map(|to| self.destinations[to as usize].name.clone()),
+            queue: offence.destination.map(|to| texts.keep(&self.destinations[to as usize].name)),
             publisher: stamp.map(|stamp| stamp.publisher),
             sequence: stamp.map(|stamp| stamp.sequence),
             attempt: stamp.filter(|_| !gone).map(|stamp| stamp.attempt),
             intended_us,
             observed_us: offence.observed_us,
-            history: self.history(offence, known.map(|stamp| foretold.publisher_name(stamp.publisher))),
+            history: texts.keep(&self.history(offence, known.map(|stamp| foretold.publisher_name(stamp.publisher)))),
         }
     }
 

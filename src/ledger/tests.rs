@@ -90,7 +90,7 @@ fn a_confirmed_message_that_never_came_is_lost_and_named() {
     assert_eq!((violation.class, violation.sequence), (ViolationClass::Lost, Some(4097)));
     assert_eq!(violation.intended_us, Some(40_970));
     assert_eq!(
-        violation.history,
+        &*violation.history,
         "published by fleet/0, confirmed; neither consumed, dead-lettered nor left in the queue"
     );
 }
