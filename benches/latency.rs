@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use lurcher::latency::{IntervalLog, Recorder, Sample, histogram};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use lurcher::latency::{IntervalHistograms, IntervalLog, Recorder, Sample, histogram};
 
 fn samples() -> Vec<Sample> {
     // Spread over four decades, as latencies are.
@@ -18,6 +18,11 @@ fn bench(criterion: &mut Criterion) {
         bencher.iter(|| recorder.record(black_box(&samples).iter().copied()));
     });
     group.throughput(Throughput::Elements(1));
+    group.bench_function("take an interval of 256", |bencher| {
+        let mut taken = IntervalHistograms::default();
+        let fill = || recorder.record(samples.iter().copied());
+        bencher.iter_batched(fill, |()| recorder.take_interval(black_box(&mut taken)), BatchSize::PerIteration);
+    });
     group.bench_function("write an interval", |bencher| {
         let mut filled = histogram();
         samples.iter().for_each(|sample| filled.saturating_record(sample.us));

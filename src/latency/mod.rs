@@ -5,6 +5,7 @@
 
 mod log;
 
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hdrhistogram::Histogram;
@@ -25,34 +26,73 @@ pub fn histogram() -> Histogram<u64> {
 }
 
 /// One latency of one fleet: the current interval, and the measured load as a whole.
-pub struct Recorder(Mutex<Histograms>);
+///
+/// Recording takes one histogram, of the current interval, and allocates nothing but the warm-up's on its first sample.
+/// The measured load is added up interval by interval.
+#[derive(Default)]
+pub struct Recorder {
+    current: Mutex<Current>,
+    /// The measured load up to the current interval. Locked before `current` where both are.
+    past: Mutex<Distribution>,
+}
 
-struct Histograms {
+#[derive(Default)]
+struct Current {
     interval: IntervalHistograms,
-    measured: Histogram<u64>,
     clipped: u64,
 }
 
+/// A histogram over the whole range that takes its memory with its first sample.
+#[derive(Debug, Clone, Default)]
+pub struct Distribution(Option<Histogram<u64>>);
+
+impl Distribution {
+    fn record(&mut self, us: u64) {
+        self.0.get_or_insert_with(histogram).saturating_record(us);
+    }
+
+    /// Adds all samples of `other`.
+    fn add(&mut self, other: &Self) {
+        if let Some(other) = other.filled() {
+            // Histograms of the same bounds always add up.
+            let _ = self.0.get_or_insert_with(histogram).add(other);
+        }
+    }
+
+    /// The histogram, where there is a sample in it.
+    pub fn filled(&self) -> Option<&Histogram<u64>> {
+        self.0.as_ref().filter(|histogram| !histogram.is_empty())
+    }
+
+    /// Drops the samples and keeps the memory.
+    fn clear(&mut self) {
+        if let Some(histogram) = self.0.as_mut().filter(|histogram| !histogram.is_empty()) {
+            histogram.reset();
+        }
+    }
+}
+
 /// What one interval recorded, by whether it belongs to the measured load.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct IntervalHistograms {
     /// Samples of the measured load. Over all intervals they add up to [`Recorder::measured`].
-    pub measured: Histogram<u64>,
+    pub measured: Distribution,
     /// Samples of the warm-up.
-    pub warmup: Histogram<u64>,
+    pub warmup: Distribution,
 }
 
 impl IntervalHistograms {
-    fn new() -> Self {
-        Self { measured: histogram(), warmup: histogram() }
-    }
-
-    /// All samples of the interval.
-    pub fn all(&self) -> Histogram<u64> {
-        let mut all = self.measured.clone();
-        // Histograms of the same bounds always add up.
-        let _ = all.add(&self.warmup);
-        all
+    /// All samples of the interval; none where there are none.
+    pub fn all(&self) -> Option<Cow<'_, Histogram<u64>>> {
+        match (self.measured.filled(), self.warmup.filled()) {
+            (Some(measured), Some(warmup)) => {
+                let mut all = measured.clone();
+                // Histograms of the same bounds always add up.
+                let _ = all.add(warmup);
+                Some(Cow::Owned(all))
+            }
+            (measured, warmup) => measured.or(warmup).map(Cow::Borrowed),
+        }
     }
 }
 
@@ -65,49 +105,44 @@ pub struct Sample {
     pub measured: bool,
 }
 
-impl Default for Recorder {
-    fn default() -> Self {
-        Self(Mutex::new(Histograms { interval: IntervalHistograms::new(), measured: histogram(), clipped: 0 }))
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Recorder {
-    fn lock(&self) -> MutexGuard<'_, Histograms> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Records a batch of samples.
     pub fn record(&self, samples: impl IntoIterator<Item = Sample>) {
-        let mut histograms = self.lock();
+        let mut current = lock(&self.current);
+        let Current { interval, clipped } = &mut *current;
         for Sample { us, measured } in samples {
-            histograms.clipped += u64::from(us > HIGHEST_US);
-            let us = us.clamp(LOWEST_US, HIGHEST_US);
-            if measured {
-                histograms.interval.measured.saturating_record(us);
-                histograms.measured.saturating_record(us);
-            } else {
-                histograms.interval.warmup.saturating_record(us);
-            }
+            *clipped += u64::from(us > HIGHEST_US);
+            let of = if measured { &mut interval.measured } else { &mut interval.warmup };
+            of.record(us.clamp(LOWEST_US, HIGHEST_US));
         }
     }
 
-    /// What was recorded since the last call, which begins a new interval.
-    pub fn take_interval(&self) -> IntervalHistograms {
-        let mut histograms = self.lock();
-        let taken = histograms.interval.clone();
-        histograms.interval.measured.reset();
-        histograms.interval.warmup.reset();
-        taken
+    /// Puts what was recorded since the last call into `taken`, whose memory the new interval goes on with; whoever
+    /// records waits for no more than that exchange.
+    pub fn take_interval(&self, taken: &mut IntervalHistograms) {
+        taken.measured.clear();
+        taken.warmup.clear();
+        let mut past = lock(&self.past);
+        std::mem::swap(&mut lock(&self.current).interval, taken);
+        past.add(&taken.measured);
     }
 
     /// The measured load as a whole.
     pub fn measured(&self) -> Histogram<u64> {
-        self.lock().measured.clone()
+        let mut measured = Distribution::default();
+        let past = lock(&self.past);
+        measured.add(&past);
+        measured.add(&lock(&self.current).interval.measured);
+        measured.0.unwrap_or_else(histogram)
     }
 
     /// Samples longer than an hour.
     pub fn clipped(&self) -> u64 {
-        self.lock().clipped
+        lock(&self.current).clipped
     }
 }
 
@@ -137,13 +172,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn taken(recorder: &Recorder) -> IntervalHistograms {
+        let mut taken = IntervalHistograms::default();
+        recorder.take_interval(&mut taken);
+        taken
+    }
+
     #[test]
     fn a_warm_up_sample_is_in_its_interval_only() {
         let recorder = Recorder::default();
         recorder.record([Sample { us: 10, measured: false }, Sample { us: 20, measured: true }]);
-        let interval = recorder.take_interval();
-        assert_eq!((interval.all().len(), interval.measured.len(), recorder.measured().len()), (2, 1, 1));
-        assert_eq!(recorder.take_interval().all().len(), 0);
+        let interval = taken(&recorder);
+        let len = |distribution: &Distribution| distribution.filled().map_or(0, Histogram::len);
+        assert_eq!((len(&interval.measured), len(&interval.warmup), recorder.measured().len()), (1, 1, 1));
+        assert_eq!(interval.all().map(|all| all.len()), Some(2));
+        assert!(taken(&recorder).all().is_none());
         assert_eq!(recorder.measured().len(), 1);
     }
 
@@ -155,6 +198,31 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn intervals_add_up_to_the_measured_load(
+            intervals in prop::collection::vec(prop::collection::vec((0..2 * HIGHEST_US, any::<bool>()), 0..20), 0..6),
+        ) {
+            // The memory of an interval is used again: nothing of an earlier one may stay in it.
+            let (recorder, mut interval, mut whole) = (Recorder::default(), IntervalHistograms::default(), histogram());
+            for samples in &intervals {
+                let mut expected = IntervalHistograms::default();
+                for (us, measured) in samples.iter().copied() {
+                    recorder.record([Sample { us, measured }]);
+                    let of = if measured { &mut expected.measured } else { &mut expected.warmup };
+                    of.record(us.clamp(LOWEST_US, HIGHEST_US));
+                    if measured {
+                        whole.saturating_record(us.clamp(LOWEST_US, HIGHEST_US));
+                    }
+                    prop_assert_eq!(&recorder.measured(), &whole);
+                }
+                recorder.take_interval(&mut interval);
+                prop_assert_eq!(interval.measured.filled(), expected.measured.filled());
+                prop_assert_eq!(interval.warmup.filled(), expected.warmup.filled());
+                let (measured, exact) = (recorder.measured(), &whole);
+                prop_assert_eq!((measured.min(), measured.max(), measured.len()), (exact.min(), exact.max(), exact.len()));
+            }
+        }
+
         #[test]
         fn percentiles_are_within_three_digits(mut values in prop::collection::vec(1u64..HIGHEST_US, 1..500)) {
             let mut histogram = histogram();

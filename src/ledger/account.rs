@@ -1,6 +1,7 @@
 //! The ledger's result: counts per publisher and per queue, and each offending message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -103,38 +104,6 @@ impl QueueAccount {
         self.dead_lettered.values().sum()
     }
 
-    /// Adds the counts of `other`, whose queue is the same.
-    pub fn add(&mut self, other: &Self) {
-        let Self { queue: _, dead_lettered, .. } = other;
-        for (reason, count) in dead_lettered {
-            *self.dead_lettered.entry(reason.clone()).or_default() += count;
-        }
-        macro_rules! add {
-            ($($field:ident),*) => { $(self.$field += other.$field;)* };
-        }
-        add!(
-            routed,
-            delivered,
-            redelivered_flag,
-            acknowledged,
-            consumed,
-            removed_by_rule,
-            removed_unverified,
-            left_in_queue,
-            lost,
-            possibly_lost,
-            unaccounted,
-            recovered,
-            republished,
-            redelivered,
-            unflagged,
-            phantom,
-            corrupt,
-            misordered,
-            misrouted
-        );
-    }
-
     /// Right side less left side of the conservation: 0 where the books balance.
     pub fn imbalance(&self) -> i128 {
         let accounted = [
@@ -187,15 +156,15 @@ pub enum Cause {
     NeverSent,
 }
 
-/// One offending message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One offending message. A run may list hundreds of thousands, so that texts which many have in common are kept once.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// Its class.
     pub class: ViolationClass,
     /// Why, where the ledger can tell.
     pub cause: Option<Cause>,
     /// Queue by name; none: routed nowhere.
-    pub queue: Option<String>,
+    pub queue: Option<Arc<str>>,
     /// Publisher by number; none for a phantom.
     pub publisher: Option<u16>,
     /// Sequence of the publisher.
@@ -207,5 +176,21 @@ pub struct Violation {
     /// When the offence was observed, in microseconds on the run's clock.
     pub observed_us: Option<u64>,
     /// What is known of it, as a sentence.
-    pub history: String,
+    pub history: Arc<str>,
+}
+
+/// Texts of violations, each kept once.
+#[derive(Debug, Default)]
+pub struct Texts(HashSet<Arc<str>>);
+
+impl Texts {
+    /// The one that reads like `text`.
+    pub fn keep(&mut self, text: &str) -> Arc<str> {
+        if let Some(kept) = self.0.get(text) {
+            return Arc::clone(kept);
+        }
+        let kept: Arc<str> = Arc::from(text);
+        self.0.insert(Arc::clone(&kept));
+        kept
+    }
 }

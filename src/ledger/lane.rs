@@ -25,6 +25,7 @@ pub(super) struct Bits {
     delivered_count: u16,
 }
 
+#[inline]
 fn set(words: &mut [u64; WORDS], at: usize) -> bool {
     let (word, bit) = (&mut words[at / 64], 1u64 << (at % 64));
     let was_set = *word & bit != 0;
@@ -32,11 +33,13 @@ fn set(words: &mut [u64; WORDS], at: usize) -> bool {
     was_set
 }
 
+#[inline]
 fn get(words: &[u64; WORDS], at: usize) -> bool {
     words[at / 64] & (1 << (at % 64)) != 0
 }
 
 impl Lane {
+    #[inline]
     fn bits(&mut self) -> Option<&mut Bits> {
         if let Self::Untouched = self {
             *self = Self::Open(Box::new(Bits {
@@ -53,6 +56,7 @@ impl Lane {
     }
 
     /// Notes a delivery; true where the copy was delivered before.
+    #[inline]
     pub(super) fn deliver(&mut self, at: usize) -> bool {
         self.bits().is_none_or(|bits| {
             let was_delivered = set(&mut bits.delivered, at);
@@ -62,6 +66,7 @@ impl Lane {
     }
 
     /// Notes that the copy is accounted for; true where it was before.
+    #[inline]
     pub(super) fn close(&mut self, at: usize) -> bool {
         self.bits().is_none_or(|bits| {
             let was_closed = set(&mut bits.closed, at);
@@ -70,6 +75,7 @@ impl Lane {
         })
     }
 
+    #[inline]
     pub(super) fn is_delivered(&self, at: usize) -> bool {
         match self {
             Self::Untouched => false,
@@ -78,6 +84,7 @@ impl Lane {
         }
     }
 
+    #[inline]
     pub(super) fn is_closed(&self, at: usize) -> bool {
         match self {
             Self::Untouched => false,
@@ -87,6 +94,7 @@ impl Lane {
     }
 
     /// Drops the bits where all `expected` copies are delivered and closed.
+    #[inline]
     pub(super) fn compact(&mut self, expected: u16) {
         if let Self::Open(bits) = self
             && bits.closed_count == expected
@@ -96,8 +104,9 @@ impl Lane {
         }
     }
 
+    /// Bytes on the heap.
     #[cfg(test)]
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self, Self::Open(_))
+    pub(super) fn heap_bytes(&self) -> usize {
+        if let Self::Open(bits) = self { size_of_val(&**bits) } else { 0 }
     }
 }

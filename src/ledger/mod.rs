@@ -1,26 +1,38 @@
 //! What happened to every message, exactly; no sampling, ever.
 //!
 //! May use `units` and `stamp` only; no clock, no network. The [`Ledger`] is the journal: publishers and subscribers write
-//! to it in batches, from any thread. Its memory is bounded: 1.5 bytes for each message and copy that is not settled,
-//! and nearly nothing for a settled stretch. [`Ledger::account`] reconciles it, a pure function of what was written.
+//! to it in batches, from any thread. Its memory is bounded, for messages in chunks of 4096: one byte for each message
+//! until its whole chunk is answered, then four for each that ended otherwise than most; a quarter of a byte for each
+//! copy until all copies of the chunk are consumed, then nothing. A batch allocates nothing but the next chunk.
+//! [`Ledger::account`] reconciles it, a pure function of what was written.
 
 pub mod account;
 mod book;
+mod chunk;
+mod history;
 pub mod incidents;
 mod lane;
 mod offences;
+mod order;
 mod reconcile;
+mod standings;
+mod tally;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use account::{Account, Cause, PublisherAccount, QueueAccount, Violation, ViolationClass};
+pub use order::Order;
 pub use reconcile::{Evidence, Foretold, RemovalEvidence};
 
 use crate::stamp::{Reading, Stamp};
-use book::{Book, Copy, Standing};
+use book::Book;
+use chunk::Copy;
 use offences::{Offence, Offences};
+use standings::Standing;
+use tally::Tallying;
 
 /// Where copies of a message end up: a queue, or one reader of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,8 +118,8 @@ pub struct Ledger {
     routes: Arc<dyn Routes>,
     books: Vec<Mutex<Book>>,
     tallies: Vec<Mutex<QueueAccount>>,
-    /// Copies foretold so far, by destination.
-    routed: std::sync::atomic::AtomicU64,
+    /// Copies foretold for the messages published so far, all destinations together.
+    routed: AtomicU64,
     offences: Mutex<Offences>,
 }
 
@@ -128,7 +140,7 @@ impl Ledger {
             destinations,
             routes,
             books: (0..publishers).map(|_| Mutex::default()).collect(),
-            routed: std::sync::atomic::AtomicU64::new(0),
+            routed: AtomicU64::new(0),
             offences: Mutex::default(),
         }
     }
@@ -152,12 +164,12 @@ impl Ledger {
     pub fn published(&self, publisher: u16, count: usize, confirms: bool) {
         let Some(mut book) = self.book(publisher) else { return };
         let mut copies = 0;
-        for _ in 0..count {
-            let route = self.routes.destinations(publisher, book.next);
+        book.publish(count, confirms, |sequence| {
+            let route = self.routes.destinations(publisher, sequence);
             copies += route.len() as u64;
-            book.publish(route.len(), confirms);
-        }
-        self.routed.fetch_add(copies, std::sync::atomic::Ordering::Relaxed);
+            route.len()
+        });
+        self.routed.fetch_add(copies, Ordering::Relaxed);
     }
 
     /// A message of `publisher` goes out again.
@@ -188,24 +200,24 @@ impl Ledger {
         let mut tally = Tallying::new(self);
         let mut books = OpenBook::new(self);
         for arrival in arrivals {
-            let made = self.arrive(&mut books, &mut tally, arrival, true);
+            let made = self.arrive(&mut books, arrival, true);
             let counts = tally.of(arrival.destination);
             counts.delivered += 1;
             counts.redelivered_flag += u64::from(arrival.redelivered);
-            match made {
-                Seen::Repeated(Cause::Republished) => counts.republished += 1,
-                Seen::Repeated(Cause::Redelivered) => counts.redelivered += 1,
-                Seen::Repeated(_) => counts.unflagged += 1,
-                Seen::First | Seen::Phantom | Seen::Corrupt => {}
-            }
-            if let (Seen::First, Reading::Ours(stamp)) = (made, arrival.reading)
-                && order.is_overtaken(arrival.destination, &stamp)
-            {
-                counts.misordered += 1;
-                self.offend(ViolationClass::Misordered, None, arrival);
-            }
-            if let Seen::Repeated(cause) = made {
-                self.offend(ViolationClass::Duplicate, Some(cause), arrival);
+            match (made, arrival.reading) {
+                (Seen::First, Reading::Ours(stamp)) if order.is_overtaken(arrival.destination, &stamp) => {
+                    self.tally(arrival.destination, |queue| queue.misordered += 1);
+                    self.offend(ViolationClass::Misordered, None, arrival);
+                }
+                (Seen::Repeated(cause), _) => {
+                    self.tally(arrival.destination, |queue| match cause {
+                        Cause::Republished => queue.republished += 1,
+                        Cause::Redelivered => queue.redelivered += 1,
+                        _ => queue.unflagged += 1,
+                    });
+                    self.offend(ViolationClass::Duplicate, Some(cause), arrival);
+                }
+                _ => {}
             }
             seen.push(made);
         }
@@ -216,69 +228,49 @@ impl Ledger {
         let mut tally = Tallying::new(self);
         let mut books = OpenBook::new(self);
         for (destination, reading) in messages {
-            tally.of(destination).acknowledged += 1;
-            let Reading::Ours(stamp) = reading else { continue };
-            let copy = self.copy(destination, &stamp);
-            if books
-                .of(stamp.publisher)
-                .is_some_and(|book| stamp.sequence < book.next && !book.close(stamp.sequence, copy))
-            {
-                tally.of(destination).consumed += 1;
-            }
+            let counts = tally.of(destination);
+            counts.acknowledged += 1;
+            counts.consumed += u64::from(self.is_closed_now(&mut books, destination, &reading));
         }
     }
 
     /// The audit found messages in a queue after the drain.
     pub fn found(&self, arrivals: &[Arrival]) {
-        let mut tally = Tallying::new(self);
         let mut books = OpenBook::new(self);
         for arrival in arrivals {
-            self.arrive(&mut books, &mut tally, arrival, false);
-            let Reading::Ours(stamp) = arrival.reading else { continue };
-            let copy = self.copy(arrival.destination, &stamp);
-            if books
-                .of(stamp.publisher)
-                .is_some_and(|book| stamp.sequence < book.next && !book.close(stamp.sequence, copy))
-            {
-                tally.of(arrival.destination).left_in_queue += 1;
+            self.arrive(&mut books, arrival, false);
+            if self.is_closed_now(&mut books, arrival.destination, &arrival.reading) {
+                self.tally(arrival.destination, |queue| queue.left_in_queue += 1);
             }
         }
     }
 
+    /// Accounts for a copy; whether it was not accounted for before.
+    #[inline]
+    fn is_closed_now(&self, books: &mut OpenBook<'_>, destination: u32, reading: &Reading) -> bool {
+        let Reading::Ours(stamp) = reading else { return false };
+        let copy = self.copy(destination, stamp);
+        let book = books.of(stamp.publisher);
+        book.is_some_and(|book| stamp.sequence < book.next && !book.close(stamp.sequence, copy))
+    }
+
     /// What every arrival has in common: whose it is, whether it belongs here, and what it says of where it was before.
-    fn arrive(&self, books: &mut OpenBook<'_>, tally: &mut Tallying<'_>, arrival: &Arrival, delivery: bool) -> Seen {
+    #[inline]
+    fn arrive(&self, books: &mut OpenBook<'_>, arrival: &Arrival, delivery: bool) -> Seen {
         let stamp = match arrival.reading {
             Reading::Ours(stamp) => stamp,
             Reading::Corrupt(_) => {
-                tally.of(arrival.destination).corrupt += 1;
+                self.tally(arrival.destination, |queue| queue.corrupt += 1);
                 self.offend(ViolationClass::Corrupt, None, arrival);
                 return Seen::Corrupt;
             }
-            Reading::Foreign => {
-                tally.of(arrival.destination).phantom += 1;
-                self.offend(ViolationClass::Phantom, Some(Cause::NoStamp), arrival);
-                return Seen::Phantom;
-            }
+            Reading::Foreign => return self.phantom(Cause::NoStamp, arrival),
         };
         let known = books.of(stamp.publisher).filter(|book| stamp.sequence < book.next);
-        let Some(book) = known else {
-            tally.of(arrival.destination).phantom += 1;
-            self.offend(ViolationClass::Phantom, Some(Cause::NeverSent), arrival);
-            return Seen::Phantom;
-        };
+        let Some(book) = known else { return self.phantom(Cause::NeverSent, arrival) };
         let copy = self.copy(arrival.destination, &stamp);
-        let is_new_here = !book.is_delivered(stamp.sequence, copy) && !book.is_closed(stamp.sequence, copy);
-        if let Some((from, reason)) = &arrival.dead_lettered {
-            let left = self.copy(*from, &stamp);
-            if !book.close(stamp.sequence, left) {
-                *tally.of(*from).dead_lettered.entry(reason.to_string()).or_default() += 1;
-            }
-            if is_new_here && matches!(copy, Copy::Elsewhere(_)) {
-                tally.of(arrival.destination).routed += 1;
-            }
-        } else if is_new_here && matches!(copy, Copy::Elsewhere(_)) {
-            tally.of(arrival.destination).misrouted += 1;
-            self.offend(ViolationClass::Misrouted, None, arrival);
+        if arrival.dead_lettered.is_some() || matches!(copy, Copy::Elsewhere(_)) {
+            self.trace(book, arrival, &stamp, copy);
         }
         if !delivery {
             return Seen::First;
@@ -287,11 +279,41 @@ impl Ledger {
         repeated.map_or(Seen::First, Seen::Repeated)
     }
 
+    #[cold]
+    fn phantom(&self, cause: Cause, arrival: &Arrival) -> Seen {
+        self.tally(arrival.destination, |queue| queue.phantom += 1);
+        self.offend(ViolationClass::Phantom, Some(cause), arrival);
+        Seen::Phantom
+    }
+
+    /// Notes how a copy came where its message's route does not lead: by a dead letter exchange, or astray.
+    fn trace(&self, book: &mut Book, arrival: &Arrival, stamp: &Stamp, copy: Copy) {
+        let known = book.is_delivered(stamp.sequence, copy) || book.is_closed(stamp.sequence, copy);
+        let is_new_here = !known && matches!(copy, Copy::Elsewhere(_));
+        if let Some((from, reason)) = &arrival.dead_lettered {
+            let left = self.copy(*from, stamp);
+            if !book.close(stamp.sequence, left) {
+                self.tally(*from, |queue| match queue.dead_lettered.get_mut(&**reason) {
+                    Some(count) => *count += 1,
+                    None => drop(queue.dead_lettered.insert(reason.to_string(), 1)),
+                });
+            }
+            if is_new_here {
+                self.tally(arrival.destination, |queue| queue.routed += 1);
+            }
+        } else if is_new_here {
+            self.tally(arrival.destination, |queue| queue.misrouted += 1);
+            self.offend(ViolationClass::Misrouted, None, arrival);
+        }
+    }
+
+    #[inline]
     fn copy(&self, destination: u32, stamp: &Stamp) -> Copy {
         let route = self.routes.destinations(stamp.publisher, stamp.sequence);
         route.iter().position(|to| *to == destination).map_or(Copy::Elsewhere(destination), Copy::Routed)
     }
 
+    #[cold]
     fn offend(&self, class: ViolationClass, cause: Option<Cause>, arrival: &Arrival) {
         lock(&self.offences).push(Offence {
             class,
@@ -307,8 +329,7 @@ impl Ledger {
 
     /// Counts so far. Cheap enough to be asked twice a second.
     pub fn running(&self) -> Running {
-        let mut running =
-            Running { routed: self.routed.load(std::sync::atomic::Ordering::Relaxed), ..Running::default() };
+        let mut running = Running { routed: self.routed.load(Ordering::Relaxed), ..Running::default() };
         for book in &self.books {
             let book = lock(book);
             running.published += book.next;
@@ -329,34 +350,6 @@ impl Ledger {
     }
 }
 
-/// The highest sequence that one subscriber saw, of each publisher at each destination.
-#[derive(Debug, Clone, Default)]
-pub struct Order {
-    highest: std::collections::HashMap<(u32, u16), u64>,
-    last: Option<((u32, u16), u64)>,
-}
-
-impl Order {
-    /// Notes a first delivery; true where a higher sequence came before it.
-    fn is_overtaken(&mut self, destination: u32, stamp: &Stamp) -> bool {
-        let key = (destination, stamp.publisher);
-        // Most deliveries come from the publisher that the one before came from.
-        if let Some((last_key, highest)) = &mut self.last
-            && *last_key == key
-        {
-            let overtaken = stamp.sequence < *highest;
-            *highest = (*highest).max(stamp.sequence);
-            return overtaken;
-        }
-        if let Some((last_key, highest)) = self.last.take() {
-            self.highest.insert(last_key, highest);
-        }
-        let highest = self.highest.get(&key).copied().unwrap_or(0);
-        self.last = Some((key, highest.max(stamp.sequence)));
-        stamp.sequence < highest
-    }
-}
-
 /// The book of the publisher that a batch is at; batches come mostly from one publisher at a time.
 struct OpenBook<'a> {
     ledger: &'a Ledger,
@@ -368,6 +361,7 @@ impl<'a> OpenBook<'a> {
         Self { ledger, held: None }
     }
 
+    #[inline]
     fn of(&mut self, publisher: u16) -> Option<&mut Book> {
         if self.held.as_ref().is_none_or(|(held, _)| *held != publisher) {
             // Let go first: two books are never held at once, so that no order of locks matters.
@@ -375,38 +369,5 @@ impl<'a> OpenBook<'a> {
             self.held = self.ledger.book(publisher).map(|book| (publisher, book));
         }
         self.held.as_mut().map(|(_, book)| &mut **book)
-    }
-}
-
-/// Counts of a batch by destination, added to the ledger's at its end.
-struct Tallying<'a> {
-    ledger: &'a Ledger,
-    counts: Vec<(u32, QueueAccount)>,
-}
-
-impl<'a> Tallying<'a> {
-    fn new(ledger: &'a Ledger) -> Self {
-        Self { ledger, counts: Vec::new() }
-    }
-
-    fn of(&mut self, destination: u32) -> &mut QueueAccount {
-        let at = match self.counts.iter().position(|(to, _)| *to == destination) {
-            Some(at) => at,
-            None => {
-                self.counts.push((destination, QueueAccount::default()));
-                self.counts.len() - 1
-            }
-        };
-        &mut self.counts[at].1
-    }
-}
-
-impl Drop for Tallying<'_> {
-    fn drop(&mut self) {
-        for (destination, counts) in self.counts.drain(..) {
-            if let Some(tally) = self.ledger.tallies.get(destination as usize) {
-                lock(tally).add(&counts);
-            }
-        }
     }
 }

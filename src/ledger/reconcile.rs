@@ -1,12 +1,15 @@
 //! The reconciliation: what was published against what arrived, copy by copy. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::MutexGuard;
 
-use super::account::{Account, Cause, PublisherAccount, QueueAccount, Violation, ViolationClass};
-use super::book::{Book, Chunk, Copy, Standing};
+use super::account::{Account, Cause, PublisherAccount, QueueAccount, ViolationClass};
+use super::book::Book;
+use super::chunk::{Chunk, Copy};
 use super::lane::CHUNK;
 use super::offences::{Offence, Offences};
-use super::{Ledger, lock};
+use super::standings::Standing;
+use super::{Destination, Ledger, lock};
 use crate::stamp::Stamp;
 
 /// What the broker says that its queues removed by rule without dead-lettering it.
@@ -38,274 +41,250 @@ pub struct Evidence<'a> {
     pub audited: bool,
 }
 
-/// A copy that is not accounted for.
-struct Missing {
-    publisher: u16,
-    sequence: u64,
-    confirmed: bool,
+/// What became of a copy.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// It is accounted for; its publish may never have been answered.
+    Accounted { answered: bool },
+    /// It is not where the topology routes it.
+    Missing { confirmed: bool },
+    /// It came to its destination by a dead-letter exchange, and was not accounted for there.
+    Stranded,
 }
+
+/// Copies that are missing: confirmed and not.
+type MissingCounts = [u64; 2];
+
+/// The first sequence of each publisher that arrived at a destination whose reader may have skipped what came before.
+type Heads = Vec<Option<Vec<Option<u64>>>>;
 
 impl Ledger {
     /// Reconciles the books. Call it once nothing is written any more.
     pub fn account(&self, evidence: &Evidence<'_>) -> Account {
         let mut queues: Vec<QueueAccount> = self.tallies.iter().map(|tally| lock(tally).clone()).collect();
-        let mut publishers = Vec::with_capacity(self.books.len());
-        let mut missing: Vec<Vec<Missing>> = queues.iter().map(|_| Vec::new()).collect();
-        let mut unroutable = Vec::new();
-        for (number, book) in self.books.iter().enumerate() {
-            let (publisher, book) = (number as u16, lock(book));
-            publishers.push(book.account(evidence.foretold.planned(publisher)));
-            self.reconcile_book(publisher, &book, &mut queues, &mut missing, &mut unroutable);
+        let heads = self.heads(evidence.audited);
+        let (missing, nowhere) = self.count(&heads, &mut queues);
+        let mut removed = vec![[0, 0]; queues.len()];
+        if evidence.audited {
+            self.skip_heads(&heads, &mut queues);
+            removed = self.explain(&missing, &mut queues, &evidence.removed);
+        } else {
+            queues.iter_mut().zip(&missing).for_each(|(queue, [confirmed, _])| queue.unaccounted += confirmed);
         }
         let mut offences = std::mem::take(&mut *lock(&self.offences));
-        let mut budget = match &evidence.removed {
-            RemovalEvidence::Counted(by_kind) => Some(by_kind.clone()),
-            RemovalEvidence::Unknown => None,
-        };
-        for (destination, missing) in missing.into_iter().enumerate() {
-            let queue = &mut queues[destination];
-            if evidence.audited {
-                self.explain(destination, missing, queue, budget.as_mut(), &mut offences);
-            } else {
-                queue.unaccounted += missing.iter().filter(|missing| missing.confirmed).count() as u64;
-            }
+        let gone = |queue: &QueueAccount| queue.lost + queue.possibly_lost;
+        if queues.iter().map(gone).chain(nowhere).any(|count| count > 0) {
+            self.name_missing(evidence.audited, &heads, removed, &mut offences);
         }
-        let [mut confirmed, mut unconfirmed] = [0, 0];
-        for missing in unroutable {
-            let class = if missing.confirmed { ViolationClass::Lost } else { ViolationClass::PossiblyLost };
-            *(if missing.confirmed { &mut confirmed } else { &mut unconfirmed }) += 1;
-            offences.push(self.offence(class, Some(Cause::Unroutable), None, &missing));
-        }
+        let publishers: Vec<PublisherAccount> =
+            self.numbered_books().map(|(publisher, book)| book.account(evidence.foretold.planned(publisher))).collect();
         Account {
             violations: self.violations(&offences, evidence.foretold, &publishers),
             violations_total: offences.total(),
             publishers,
             queues,
-            unroutable: confirmed,
-            unroutable_unconfirmed: unconfirmed,
+            unroutable: nowhere[0],
+            unroutable_unconfirmed: nowhere[1],
         }
     }
 
-    fn reconcile_book(
-        &self,
-        publisher: u16,
-        book: &Book,
-        queues: &mut [QueueAccount],
-        missing: &mut [Vec<Missing>],
-        unroutable: &mut Vec<Missing>,
-    ) {
-        for (first, chunk) in book.chunks() {
-            let end = book.next.min(first + CHUNK as u64);
-            for sequence in first..end {
-                let at = (sequence - first) as usize;
-                let route = self.routes.destinations(publisher, sequence);
-                let standing = chunk.standing(at);
-                // Nacked and returned messages are not the broker's to keep.
-                let owed = !matches!(standing, Standing::Nacked | Standing::Returned);
-                let confirmed = standing == Standing::Confirmed;
-                if route.is_empty() && owed && !seen_elsewhere(chunk, at) {
-                    unroutable.push(Missing { publisher, sequence, confirmed });
+    /// The books by publisher, one open at a time.
+    fn numbered_books(&self) -> impl Iterator<Item = (u16, MutexGuard<'_, Book>)> {
+        self.books.iter().enumerate().map(|(publisher, book)| (publisher as u16, lock(book)))
+    }
+
+    /// Tells `visit` of each copy, by publisher and sequence: its destination, none where its message is routed nowhere,
+    /// and its fate. Copies that nobody owes are left out; so are, with `missing_only`, chunks in which none is missing.
+    fn visit(&self, missing_only: bool, visit: &mut impl FnMut(u16, u64, Option<u32>, Fate)) {
+        for (publisher, book) in self.numbered_books() {
+            for (first, chunk) in book.chunks().filter(|(_, chunk)| !missing_only || !chunk.is_settled()) {
+                for sequence in first..book.next.min(first + CHUNK as u64) {
+                    let fates = Fates { chunk, at: (sequence - first) as usize };
+                    let route = self.routes.destinations(publisher, sequence);
+                    fates.each(route, &mut |destination, fate| visit(publisher, sequence, destination, fate));
                 }
-                for (place, destination) in route.iter().enumerate() {
-                    let queue = &mut queues[*destination as usize];
-                    if chunk.lane(place).is_some_and(|lane| lane.is_closed(at)) {
-                        queue.routed += 1;
-                        let no_answer = matches!(standing, Standing::Unconfirmed | Standing::Pending);
-                        queue.recovered += u64::from(no_answer);
-                    } else if owed {
-                        queue.routed += u64::from(confirmed);
-                        missing[*destination as usize].push(Missing { publisher, sequence, confirmed });
+                for (destination, lane) in chunk.elsewhere() {
+                    for at in (0..CHUNK).filter(|at| lane.is_delivered(*at) && !lane.is_closed(*at)) {
+                        visit(publisher, first + at as u64, Some(destination), Fate::Stranded);
                     }
                 }
             }
-            self.reconcile_elsewhere(publisher, first, chunk, missing);
         }
     }
 
-    /// Copies that arrived somewhere by a dead-letter exchange and were not accounted for there.
-    fn reconcile_elsewhere(&self, publisher: u16, first: u64, chunk: &Chunk, missing: &mut [Vec<Missing>]) {
-        for (destination, lane) in chunk.elsewhere() {
-            for at in (0..CHUNK).filter(|at| lane.is_delivered(*at) && !lane.is_closed(*at)) {
-                let sequence = first + at as u64;
-                missing[destination as usize].push(Missing { publisher, sequence, confirmed: true });
+    /// Counts what is routed and recovered into `queues`; returns what is missing at each destination, and what is routed
+    /// nowhere.
+    fn count(&self, heads: &Heads, queues: &mut [QueueAccount]) -> (Vec<MissingCounts>, MissingCounts) {
+        let (mut missing, mut nowhere) = (vec![[0, 0]; queues.len()], [0, 0]);
+        self.visit(false, &mut |publisher, sequence, destination, fate| {
+            let Some(to) = destination.map(|to| to as usize) else {
+                nowhere[usize::from(!matches!(fate, Fate::Missing { confirmed: true }))] += 1;
+                return;
+            };
+            let queue = &mut queues[to];
+            match fate {
+                Fate::Accounted { answered } => {
+                    queue.routed += 1;
+                    queue.recovered += u64::from(!answered);
+                }
+                Fate::Missing { confirmed } => {
+                    queue.routed += u64::from(confirmed);
+                    if is_skipped(heads, to, publisher, sequence) {
+                        queue.removed_by_rule += u64::from(confirmed);
+                    } else {
+                        missing[to][usize::from(!confirmed)] += 1;
+                    }
+                }
+                Fate::Stranded if is_skipped(heads, to, publisher, sequence) => queue.removed_by_rule += 1,
+                Fate::Stranded => missing[to][0] += 1,
             }
-        }
+        });
+        (missing, nowhere)
     }
 
-    /// Sorts what is missing at one destination into its classes: removed by a rule as far as the broker's own counters
-    /// (`budget`, by kind of queue; none: they could not be read) bear it out, else lost.
+    /// Sorts what is missing into its classes: removed by a rule as far as the broker's own counters bear it out, else
+    /// lost. Returns how many of each destination were removed.
     fn explain(
         &self,
-        destination: usize,
-        mut missing: Vec<Missing>,
-        queue: &mut QueueAccount,
-        budget: Option<&mut BTreeMap<String, u64>>,
-        offences: &mut Offences,
-    ) {
-        let about = &self.destinations[destination];
-        if about.may_skip_head {
-            let first = self.first_arrivals(destination);
-            // What the audit found before a reader's first message was never left for that reader.
-            let skipped = self.found_before(destination, &first);
-            queue.left_in_queue -= skipped;
-            queue.removed_by_rule += skipped;
-            missing.retain(|missing| {
-                let skipped = first[usize::from(missing.publisher)].is_some_and(|first| missing.sequence < first);
-                queue.removed_by_rule += u64::from(skipped && missing.confirmed);
-                !skipped
-            });
-        }
-        let mut removed = [0u64; 2];
-        if about.removes {
-            let confirmed = missing.iter().filter(|missing| missing.confirmed).count() as u64;
-            let counts = [confirmed, missing.len() as u64 - confirmed];
-            removed = take_from(budget, about.kind, counts, &mut queue.removed_unverified);
-            queue.removed_by_rule += removed[0] + removed[1];
-            // What was not confirmed but fell to a rule did reach the queue: it belongs on both sides of its books.
-            queue.routed += removed[1];
-        }
-        for missing in missing {
-            // Which of several missing messages a rule removed cannot be told; rules take the oldest first.
-            let left = &mut removed[usize::from(!missing.confirmed)];
-            if *left > 0 {
-                *left -= 1;
-                continue;
+        missing: &[MissingCounts],
+        queues: &mut [QueueAccount],
+        evidence: &RemovalEvidence,
+    ) -> Vec<MissingCounts> {
+        let mut budget = match evidence {
+            RemovalEvidence::Counted(by_kind) => Some(by_kind.clone()),
+            RemovalEvidence::Unknown => None,
+        };
+        let explain_one = |((about, queue), missing): ((&Destination, &mut QueueAccount), &MissingCounts)| {
+            let mut removed = [0, 0];
+            if about.removes {
+                removed = take_from(budget.as_mut(), about.kind, *missing, &mut queue.removed_unverified);
+                queue.removed_by_rule += removed[0] + removed[1];
+                // What was not confirmed but fell to a rule did reach the queue: it belongs on both sides of its books.
+                queue.routed += removed[1];
             }
-            let (class, count) = if missing.confirmed {
-                (ViolationClass::Lost, &mut queue.lost)
-            } else {
-                (ViolationClass::PossiblyLost, &mut queue.possibly_lost)
+            queue.lost += missing[0] - removed[0];
+            queue.possibly_lost += missing[1] - removed[1];
+            removed
+        };
+        self.destinations.iter().zip(queues).zip(missing).map(explain_one).collect()
+    }
+
+    /// Names what is lost or possibly lost. The copies were counted before, so that none need be kept meanwhile: a run
+    /// may end with as many missing as it sent.
+    fn name_missing(&self, audited: bool, heads: &Heads, mut removed: Vec<MissingCounts>, offences: &mut Offences) {
+        self.visit(true, &mut |publisher, sequence, destination, fate| {
+            let confirmed = match fate {
+                Fate::Accounted { .. } => return,
+                Fate::Missing { confirmed } => confirmed,
+                Fate::Stranded => true,
             };
-            *count += 1;
-            offences.push(self.offence(class, None, Some(destination as u32), &missing));
+            if let Some(to) = destination.map(|to| to as usize) {
+                if !audited || is_skipped(heads, to, publisher, sequence) {
+                    return;
+                }
+                // Which of several missing messages a rule removed cannot be told; rules take the oldest first.
+                let left = &mut removed[to][usize::from(!confirmed)];
+                if *left > 0 {
+                    *left -= 1;
+                    return;
+                }
+            }
+            let class = if confirmed { ViolationClass::Lost } else { ViolationClass::PossiblyLost };
+            let cause = destination.is_none().then_some(Cause::Unroutable);
+            let stamp = Stamp { run: self.run, publisher, attempt: 0, sequence, intended_us: 0, lag_us: 0 };
+            offences.push(Offence { class, cause, destination, stamp: Some(stamp), observed_us: None });
+        });
+    }
+
+    /// Where the readers of streams began; nothing where the queues were not read to their end.
+    fn heads(&self, audited: bool) -> Heads {
+        let head = |(number, about): (usize, &Destination)| {
+            (audited && about.may_skip_head).then(|| self.first_arrivals(number))
+        };
+        self.destinations.iter().enumerate().map(head).collect()
+    }
+
+    /// What the audit found before a reader's first message was never left for that reader.
+    fn skip_heads(&self, heads: &Heads, queues: &mut [QueueAccount]) {
+        for (destination, first) in heads.iter().enumerate() {
+            let Some(first) = first else { continue };
+            let skipped = self.found_before(destination, first);
+            queues[destination].left_in_queue -= skipped;
+            queues[destination].removed_by_rule += skipped;
         }
     }
 
     /// The first sequence of each publisher that arrived at `destination`. The reader of a stream takes all that comes
     /// after its first message, so that what is missing before it was never offered.
     fn first_arrivals(&self, destination: usize) -> Vec<Option<u64>> {
-        let first = |(publisher, book): (usize, &std::sync::Mutex<Book>)| {
-            let (publisher, book) = (publisher as u16, lock(book));
+        let first = |(publisher, book): (u16, MutexGuard<'_, Book>)| {
             let copy = |sequence| self.copy_at(destination, publisher, sequence);
             (0..book.next).find(|sequence| copy(*sequence).is_some_and(|copy| book.is_delivered(*sequence, copy)))
         };
-        self.books.iter().enumerate().map(first).collect()
+        self.numbered_books().map(first).collect()
     }
 
     /// Copies at `destination` that the audit found and that come before the first delivered one of their publisher.
     fn found_before(&self, destination: usize, first: &[Option<u64>]) -> u64 {
-        let found = |(publisher, first): (usize, &Option<u64>)| {
-            let (publisher, book) = (publisher as u16, lock(&self.books[publisher]));
+        let found = |((publisher, book), first): ((u16, MutexGuard<'_, Book>), &Option<u64>)| {
             let copy = |sequence| self.copy_at(destination, publisher, sequence);
             let before = 0..first.unwrap_or(0);
             before.filter(|sequence| copy(*sequence).is_some_and(|copy| book.is_closed(*sequence, copy))).count() as u64
         };
-        first.iter().enumerate().map(found).sum()
+        self.numbered_books().zip(first).map(found).sum()
     }
 
     fn copy_at(&self, destination: usize, publisher: u16, sequence: u64) -> Option<Copy> {
         let route = self.routes.destinations(publisher, sequence);
         route.iter().position(|to| *to as usize == destination).map(Copy::Routed)
     }
+}
 
-    fn offence(
-        &self,
-        class: ViolationClass,
-        cause: Option<Cause>,
-        destination: Option<u32>,
-        missing: &Missing,
-    ) -> Offence {
-        let stamp = Stamp {
-            run: self.run,
-            publisher: missing.publisher,
-            attempt: 0,
-            sequence: missing.sequence,
-            intended_us: 0,
-            lag_us: 0,
-        };
-        Offence { class, cause, destination, stamp: Some(stamp), observed_us: None }
-    }
+/// The copies of one message.
+struct Fates<'a> {
+    chunk: &'a Chunk,
+    at: usize,
+}
 
-    fn violations(
-        &self,
-        offences: &Offences,
-        foretold: &dyn Foretold,
-        publishers: &[PublisherAccount],
-    ) -> Vec<Violation> {
-        offences.listed().map(|offence| self.violation(offence, foretold, publishers)).collect()
-    }
-
-    fn violation(&self, offence: &Offence, foretold: &dyn Foretold, publishers: &[PublisherAccount]) -> Violation {
-        let gone = matches!(offence.class, ViolationClass::Lost | ViolationClass::PossiblyLost);
-        let stamp = offence.stamp;
-        let known = stamp.filter(|stamp| usize::from(stamp.publisher) < publishers.len());
-        let intended_us = match stamp {
-            Some(stamp) if gone => foretold.intended_us(stamp.publisher, stamp.sequence),
-            stamp => stamp.map(|stamp| stamp.intended_us),
-        };
-        Violation {
-            class: offence.class,
-            cause: offence.cause,
-            queue: offence.destination.map(|to| self.destinations[to as usize].name.clone()),
-            publisher: stamp.map(|stamp| stamp.publisher),
-            sequence: stamp.map(|stamp| stamp.sequence),
-            attempt: stamp.filter(|_| !gone).map(|stamp| stamp.attempt),
-            intended_us,
-            observed_us: offence.observed_us,
-            history: self.history(offence, known.map(|stamp| foretold.publisher_name(stamp.publisher))),
+impl Fates<'_> {
+    /// Tells `visit` of each copy that the route names, or of none at all once.
+    #[inline]
+    fn each(&self, route: &[u32], visit: &mut impl FnMut(Option<u32>, Fate)) {
+        let standing = self.chunk.standing(self.at);
+        // Nacked and returned messages are not the broker's to keep.
+        let owed = !matches!(standing, Standing::Nacked | Standing::Returned);
+        let missing = Fate::Missing { confirmed: standing == Standing::Confirmed };
+        let answered = !matches!(standing, Standing::Unconfirmed | Standing::Pending);
+        if route.is_empty() && owed && !self.is_seen_elsewhere() {
+            visit(None, missing);
+        }
+        for (place, destination) in route.iter().enumerate() {
+            if self.chunk.lane(Copy::Routed(place)).is_some_and(|lane| lane.is_closed(self.at)) {
+                visit(Some(*destination), Fate::Accounted { answered });
+            } else if owed {
+                visit(Some(*destination), missing);
+            }
         }
     }
 
-    /// What is known of an offending message, as a sentence.
-    fn history(&self, offence: &Offence, publisher: Option<String>) -> String {
-        let publish = match (offence.stamp, &publisher) {
-            (Some(stamp), Some(name)) => {
-                let standing = self.book(stamp.publisher).map(|book| book.standing(stamp.sequence));
-                let outcome = match standing {
-                    Some(Standing::Confirmed) => "confirmed",
-                    Some(Standing::Nacked) => "nacked",
-                    Some(Standing::Returned) => "returned",
-                    Some(Standing::Sent) => "sent without confirms",
-                    Some(Standing::Pending | Standing::Unconfirmed) => "never answered",
-                    Some(Standing::Unpublished) | None => "never sent",
-                };
-                format!("published by {name}, {outcome}")
-            }
-            _ => "not published by this run".to_owned(),
-        };
-        let end = match (offence.class, offence.cause) {
-            (ViolationClass::Lost | ViolationClass::PossiblyLost, Some(Cause::Unroutable)) => {
-                "routed to no queue by the topology"
-            }
-            (ViolationClass::Lost | ViolationClass::PossiblyLost, _) => {
-                "neither consumed, dead-lettered nor left in the queue"
-            }
-            (ViolationClass::Duplicate, Some(Cause::Republished)) => {
-                "delivered again because the producer sent it again"
-            }
-            (ViolationClass::Duplicate, Some(Cause::Redelivered)) => "delivered again with the redelivered flag",
-            (ViolationClass::Duplicate, _) => "delivered again without the redelivered flag",
-            (ViolationClass::Phantom, Some(Cause::NoStamp)) => "it carries no stamp of this run",
-            (ViolationClass::Phantom, _) => "its stamp names a message that was never sent",
-            (ViolationClass::Corrupt, _) => "its checksum does not match what its stamp claims",
-            (ViolationClass::Misordered, _) => "delivered after a later message of its publisher",
-            (ViolationClass::Misrouted, _) => "the topology does not route it here",
-        };
-        format!("{publish}; {end}")
+    fn is_seen_elsewhere(&self) -> bool {
+        self.chunk.elsewhere().any(|(_, lane)| lane.is_delivered(self.at) || lane.is_closed(self.at))
     }
 }
 
-fn seen_elsewhere(chunk: &Chunk, at: usize) -> bool {
-    chunk.elsewhere().any(|(_, lane)| lane.is_delivered(at) || lane.is_closed(at))
+/// Whether a message came before the first one that the reader of a destination took.
+fn is_skipped(heads: &Heads, destination: usize, publisher: u16, sequence: u64) -> bool {
+    let first = heads[destination].as_ref().and_then(|first| first[usize::from(publisher)]);
+    first.is_some_and(|first| sequence < first)
 }
 
 /// How many of the `[confirmed, unconfirmed]` missing copies the `budget` explains, which is reduced by them.
 fn take_from(
     budget: Option<&mut BTreeMap<String, u64>>,
     kind: &str,
-    counts: [u64; 2],
+    counts: MissingCounts,
     unverified: &mut u64,
-) -> [u64; 2] {
+) -> MissingCounts {
     let Some(by_kind) = budget else {
         *unverified += counts[0] + counts[1];
         return counts;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::ledger::account::{Account, Cause, PublisherAccount, QueueAccount, Violation, ViolationClass};
+pub use crate::ledger::account::{Account, Cause, PublisherAccount, QueueAccount, Texts, Violation, ViolationClass};
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
 pub use store::{LATEST, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Cause, Record, SCHEMA_VERSION, Violation, ViolationClass};
+use super::{Cause, Record, SCHEMA_VERSION, Texts, Violation, ViolationClass};
 
 /// The evidence but for the violations.
 pub const RUN_FILE: &str = "run.json";
@@ -241,13 +241,13 @@ fn write_violations(violations: &[Violation], out: &mut dyn Write) -> io::Result
         writer.serialize((
             v.class,
             v.cause,
-            &v.queue,
+            v.queue.as_deref(),
             v.publisher,
             v.sequence,
             v.attempt,
             v.intended_us,
             v.observed_us,
-            &v.history,
+            &*v.history,
         ))?;
     }
     writer.flush()
@@ -256,8 +256,11 @@ fn write_violations(violations: &[Violation], out: &mut dyn Write) -> io::Result
 fn read_violations(path: &Path) -> Result<Vec<Violation>, StoreError> {
     let file = File::open(path).map_err(io_error("read", path))?;
     let mut reader = csv::Reader::from_reader(BufReader::new(file));
+    let mut texts = Texts::default();
     let rows = reader.deserialize().map(|row| {
         let (class, cause, queue, publisher, sequence, attempt, intended_us, observed_us, history): ViolationRow = row?;
+        let queue = queue.map(|queue| texts.keep(&queue));
+        let history = texts.keep(&history);
         Ok(Violation { class, cause, queue, publisher, sequence, attempt, intended_us, observed_us, history })
     });
     rows.collect::<Result<_, csv::Error>>().map_err(|source| StoreError::Csv { path: path.to_owned(), source })
@@ -388,8 +391,8 @@ mod tests {
             record.latency[0].mean_us = mean_us;
             record.intervals[0].generator_cpu_cores = cpu;
             record.totals.planned = count;
-            record.account.violations[0].history = history;
-            record.account.violations[0].queue = Some(queue);
+            record.account.violations[0].history = history.into();
+            record.account.violations[0].queue = Some(queue.into());
             prop_assert_eq!(written(&record).1, record);
         }
     }

@@ -185,9 +185,11 @@ impl Auditor<'_> {
         let shared = self.shared;
         let observed_us = shared.clock.now_us();
         let mut found = Vec::with_capacity(deliveries.len());
+        let mut readings = Vec::with_capacity(deliveries.len());
         for delivery in deliveries.iter() {
             let here = &self.destinations.by_queue[delivery.queue];
             let first = arrival(self.destinations, u32::MAX, delivery, shared.run, observed_us);
+            readings.push(first.reading);
             // What a stream holds its readers have seen, strangers included; only what they have not is left for them.
             let read_by_many = self.plan.topology.queues[delivery.queue].kind == QueueKind::Stream
                 && shared.ledger.destinations()[here[0] as usize].name.contains('#');
@@ -197,10 +199,7 @@ impl Auditor<'_> {
             found.extend(here.iter().map(|destination| Arrival { destination: *destination, ..first.clone() }));
         }
         shared.ledger.found(&found);
-        let readings = deliveries
-            .iter()
-            .map(|delivery| arrival(self.destinations, u32::MAX, delivery, shared.run, observed_us).reading);
-        shared.deaths.note(deliveries, readings, shared);
+        shared.deaths.note(deliveries, readings.into_iter(), shared);
         deliveries.clear();
     }
 }

@@ -4,14 +4,13 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use tokio::sync::mpsc;
 
 use super::fleets::Fleets;
 use super::host;
 use super::watch::Watch;
 use crate::fleet::{Clock, ConsumerMeters, ProducerMeters, Shared, Snapshot};
-use crate::latency::{IntervalHistograms, IntervalLog, at_percentile};
+use crate::latency::{Distribution, IntervalHistograms, IntervalLog, at_percentile};
 use crate::record::progress::{Live, Progress};
 use crate::record::{Interval, LatencyPoint, Phase};
 
@@ -45,6 +44,8 @@ pub(super) struct Sampler {
     begun_us: u64,
     cpu: Duration,
     live: LiveState,
+    /// What was taken last of a fleet's latencies; its memory is exchanged with theirs.
+    taken: [IntervalHistograms; 3],
     sampled: Sampled,
 }
 
@@ -89,6 +90,7 @@ impl Sampler {
             begun_us: 0,
             cpu: host::cpu_time(),
             live: LiveState::default(),
+            taken: Default::default(),
             sampled: Sampled { log_error, ..Sampled::default() },
         }
     }
@@ -144,33 +146,35 @@ impl Sampler {
     }
 
     fn close_producers(&mut self, blank: &Interval, span: (Duration, Duration)) {
+        let [confirm, from_send, lag] = &mut self.taken;
         for (name, meters, before) in &mut self.producers {
             let now = meters.counters.snapshot();
-            let confirm = meters.confirm.take_interval();
-            let from_send = meters.confirm_from_send.take_interval();
-            let lag = meters.schedule_lag.take_interval();
-            let logged = [("confirm", &confirm), ("confirm_from_send", &from_send), ("schedule_lag", &lag)];
+            meters.confirm.take_interval(confirm);
+            meters.confirm_from_send.take_interval(from_send);
+            meters.schedule_lag.take_interval(lag);
+            let logged = [("confirm", &*confirm), ("confirm_from_send", &*from_send), ("schedule_lag", &*lag)];
             log_all(&mut self.log, &mut self.sampled, name, span, &logged);
             let mut row = row(blank, name, &now, before);
-            row.latency = point(&confirm.all());
-            row.latency_from_send = point(&from_send.all());
-            row.lag_max_us = (!lag.all().is_empty()).then(|| meters.counters.take_lag_max_us());
+            row.latency = point(confirm);
+            row.latency_from_send = point(from_send);
+            row.lag_max_us = lag.all().map(|_| meters.counters.take_lag_max_us());
             self.sampled.intervals.push(row);
             *before = now;
         }
     }
 
     fn close_consumers(&mut self, blank: &Interval, span: (Duration, Duration)) {
+        let [end_to_end, from_send, _] = &mut self.taken;
         let mut p99_us = None;
         for (name, meters, queues, before) in &mut self.consumers {
             let now = meters.counters.snapshot();
-            let end_to_end = meters.end_to_end.take_interval();
-            let from_send = meters.end_to_end_from_send.take_interval();
-            let logged = [("end_to_end", &end_to_end), ("end_to_end_from_send", &from_send)];
+            meters.end_to_end.take_interval(end_to_end);
+            meters.end_to_end_from_send.take_interval(from_send);
+            let logged = [("end_to_end", &*end_to_end), ("end_to_end_from_send", &*from_send)];
             log_all(&mut self.log, &mut self.sampled, name, span, &logged);
             let mut row = row(blank, name, &now, before);
-            row.latency = point(&end_to_end.all());
-            row.latency_from_send = point(&from_send.all());
+            row.latency = point(end_to_end);
+            row.latency_from_send = point(from_send);
             row.backlog = self.watch.ready(queues);
             p99_us = p99_us.max(row.latency.map(|point| point.p99_us));
             self.sampled.intervals.push(row);
@@ -227,9 +231,12 @@ fn log_all(
     let Some(open) = log else { return };
     for (latency, histograms) in histograms {
         // A tag of its own for the warm-up: what stands under the others adds up to the measured load.
-        let written = open
-            .write(latency, fleet, span, &histograms.measured)
-            .and_then(|()| open.write(&format!("warmup.{latency}"), fleet, span, &histograms.warmup));
+        let mut write = |latency: &str, distribution: &Distribution| match distribution.filled() {
+            Some(filled) => open.write(latency, fleet, span, filled),
+            None => Ok(()),
+        };
+        let written =
+            write(latency, &histograms.measured).and_then(|()| write(&format!("warmup.{latency}"), &histograms.warmup));
         if let Err(error) = written {
             sampled.log_error = Some(error);
             *log = None;
@@ -238,12 +245,8 @@ fn log_all(
     }
 }
 
-fn point(histogram: &Histogram<u64>) -> Option<LatencyPoint> {
-    let at = |percentile| at_percentile(histogram, percentile).0;
-    (!histogram.is_empty()).then(|| LatencyPoint {
-        count: histogram.len(),
-        p50_us: at(50.0),
-        p99_us: at(99.0),
-        max_us: at(100.0),
-    })
+fn point(interval: &IntervalHistograms) -> Option<LatencyPoint> {
+    let histogram = interval.all()?;
+    let at = |percentile| at_percentile(&histogram, percentile).0;
+    Some(LatencyPoint { count: histogram.len(), p50_us: at(50.0), p99_us: at(99.0), max_us: at(100.0) })
 }

@@ -18,13 +18,13 @@ pub(super) fn violations(html: &mut Html, record: &Record) {
             [
                 Cell::text(words::violation(violation.class)),
                 Cell::text(violation.cause.map(words::cause).unwrap_or_default()),
-                Cell::code(violation.queue.clone().unwrap_or_default()),
+                Cell::code(violation.queue.as_deref().unwrap_or_default()),
                 number(violation.publisher.map(u64::from)),
                 number(violation.sequence),
                 number(violation.attempt.map(u64::from)),
                 Cell::us(violation.intended_us),
                 Cell::us(violation.observed_us),
-                Cell::text(&violation.history),
+                Cell::text(&*violation.history),
             ]
         });
         let header =

@@ -110,8 +110,8 @@ mod tests {
         record.scenario.path = hostile();
         record.scenario.set = vec![hostile()];
         record.account.queues[0].queue = hostile();
-        record.account.violations[0].history = hostile();
-        record.account.violations[0].queue = Some(hostile());
+        record.account.violations[0].history = hostile().into();
+        record.account.violations[0].queue = Some(hostile().into());
         record.dead_letters[0].queue = hostile();
         record.faults[0].kind = hostile();
         record.incidents[0].detail = hostile();
