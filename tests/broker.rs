@@ -283,6 +283,8 @@ async fn a_container_on_the_hosts_network() {
     assert!(facts.version.starts_with(|c: char| c.is_ascii_digit()), "{facts:?}");
     assert!(facts.plugins.contains(&"rabbitmq_stream".to_owned()), "{facts:?}");
     assert_eq!(facts.nodes, [broker.nodes()[0].name.clone()]);
+    let files = facts.configuration.get("file_descriptors").and_then(|files| files.parse::<u64>().ok());
+    assert!(files.is_some_and(|files| files > 1024), "what PAM leaves a login is too few: {files:?}");
     assert_no_password(&broker);
     assert_guest_is_refused(&broker).await;
     assert_counts_and_depths(&broker).await;

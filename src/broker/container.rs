@@ -26,6 +26,9 @@ use super::{Note, Started};
 use crate::plan::{BrokerPlan, Network};
 
 const EVERYWHERE: &str = "0.0.0.0";
+/// Debian's package logs the server in, and PAM leaves a login 1,024 files, whatever the engine allows: too few for many
+/// connections, and a queue that cannot open its files dies with what it holds. What is above the engine's limit is cut.
+const LIMITS: &str = "rabbitmq soft nofile 65536\n";
 
 /// One container.
 #[derive(Debug, Clone)]
@@ -129,6 +132,7 @@ fn request(
         .with_copy_to(file("/etc/rabbitmq/conf.d/90-lurcher.conf"), settings.config(address).into_bytes())
         .with_copy_to(file("/etc/rabbitmq/advanced.config"), settings.advanced_config().into_bytes())
         .with_copy_to(file("/etc/rabbitmq/enabled_plugins"), settings.enabled_plugins().into_bytes())
+        .with_copy_to(file("/etc/security/limits.d/90-lurcher.conf"), LIMITS.as_bytes().to_vec())
         .with_labels(Owner::this(run).labels())
         .with_label(LABEL_BROKER, settings.node.clone());
     for (key, value) in settings.environment() {

@@ -104,4 +104,6 @@ pub struct ConsumerMeters {
     pub end_to_end: Recorder,
     /// From the actual send to the delivery.
     pub end_to_end_from_send: Recorder,
+    /// When the last delivery came, in microseconds on the run's clock; 0: none came.
+    pub delivered_until_us: AtomicU64,
 }

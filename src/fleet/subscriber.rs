@@ -213,6 +213,8 @@ impl SubscriberTask {
     fn measure(&self, arrivals: &[Arrival], seen: &[Seen], deliveries: &[Delivery]) {
         let counters = &self.meters.counters;
         add(&counters.delivered, arrivals.len() as u64);
+        let observed_us = arrivals.last().map_or(0, |arrival| arrival.observed_us);
+        self.meters.delivered_until_us.fetch_max(observed_us, Ordering::Relaxed);
         add(&counters.duplicates, seen.iter().filter(|seen| matches!(seen, Seen::Repeated(_))).count() as u64);
         // A repeated delivery has no latency of its own: its message has arrived.
         let first = arrivals.iter().zip(seen).filter(|(_, seen)| **seen == Seen::First);

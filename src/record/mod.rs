@@ -262,6 +262,10 @@ pub struct GeneratorFacts {
     pub load_sends: u64,
     /// Messages that the plan asked for in the measured load; none in a closed loop.
     pub load_planned: Option<u64>,
+    /// When the last delivery of all fleets came, in microseconds on the run's clock: with the count of what was
+    /// consumed, the rate over the load and the drain together. None where nothing was delivered.
+    #[serde(default)]
+    pub delivered_until_us: Option<u64>,
     /// Largest resident memory of this process, in bytes.
     pub memory_peak_bytes: u64,
     /// Events that a full channel or list dropped; more than 0 makes the run invalid.

@@ -13,7 +13,7 @@ use super::host::{self, ClockWatch};
 use super::routes::{PlanForetold, schedule};
 use super::sampler::Sampled;
 use super::{Ending, Job, Run};
-use crate::fleet::Clock;
+use crate::fleet::{Clock, ConsumerMeters};
 use crate::latency::{Recorder, at_percentile, histogram, listed_percentiles};
 use crate::ledger::{Evidence as Reconciled, RemovalEvidence};
 use crate::plan::{Expectation, Metric};
@@ -167,11 +167,18 @@ impl Evidence<'_> {
             load_us,
             load_sends: in_load.map(|interval| interval.published).sum(),
             load_planned: self.load_planned(),
+            delivered_until_us: self.delivered_until_us(),
             memory_peak_bytes: host::memory_bytes().1,
             overflow: 0,
             clock_step_us: course.clock_step_us(),
             clipped,
         }
+    }
+
+    /// When the last delivery came; none where there was none.
+    fn delivered_until_us(&self) -> Option<u64> {
+        let of_fleet = |(_, meters, _): &(_, Arc<ConsumerMeters>, _)| meters.delivered_until_us.load(Ordering::Relaxed);
+        self.fleets.consumers.iter().map(of_fleet).max().filter(|at_us| *at_us > 0)
     }
 
     /// Messages that the plan asked for in the measured load; none where a fleet runs in a closed loop.
