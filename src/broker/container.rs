@@ -112,6 +112,7 @@ pub(super) async fn start(plan: &BrokerPlan, image: &str, run: &str, note: Note<
         nodes: vec![super::node::Node::container(settings.node, container)],
         root: Some(root),
         removal: super::Removal::Container(removal),
+        _ports: Some(settings.ports),
     })
 }
 

@@ -27,5 +27,5 @@ pub(super) async fn reach(plan: &BrokerPlan, urls: &ExternalUrls, note: Note<'_>
         facts.ask(management).await?;
     }
     let nodes = facts.nodes.iter().cloned().map(Node::external).collect();
-    Ok(Started { endpoint, management, facts, nodes, root: None, removal: Removal::None })
+    Ok(Started { endpoint, management, facts, nodes, root: None, removal: Removal::None, _ports: None })
 }

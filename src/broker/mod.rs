@@ -74,6 +74,8 @@ struct Started {
     nodes: Vec<Node>,
     root: Option<RootProcess>,
     removal: Removal,
+    /// Of a broker of our own: reserved for as long as it may come back to them.
+    _ports: Option<ports::Ports>,
 }
 
 /// What has to be done away with in the end; each does so by itself when dropped.

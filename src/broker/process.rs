@@ -114,6 +114,7 @@ pub(super) async fn start(plan: &BrokerPlan, run: &str, note: Note<'_>) -> Resul
         nodes: vec![Node::process(settings.node, Arc::clone(&process))],
         root: Some(RootProcess::Process(process)),
         removal: super::Removal::Process(removal),
+        _ports: Some(settings.ports),
     })
 }
 

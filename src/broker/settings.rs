@@ -227,15 +227,7 @@ mod tests {
     use super::*;
     fn fixed(plan: &BrokerPlan) -> Settings {
         let mut settings = Settings::choose(plan).unwrap();
-        let count = settings.ports.plugins.len() as u16;
-        settings.ports = Ports {
-            amqp: 20_001,
-            management: 20_002,
-            prometheus: 20_003,
-            epmd: 20_004,
-            distribution: 20_005,
-            plugins: (0..count).map(|i| 20_006 + i).collect(),
-        };
+        settings.ports = Ports::fixed(20_001, settings.ports.plugins.len() as u16);
         settings.password = Secret::new("the-password");
         settings.cookie = Secret::new("the-cookie");
         settings.node = "lurcher-1@localhost".to_owned();
