@@ -5,12 +5,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use lurcher::client::lapin::Lapin;
 use lurcher::client::{
-    Client, ClientError, Outcome, Outgoing, Properties, PublisherSetup, QueueSubscription, Settlement, SubscriberSetup,
+    Client, ClientError, MoreProperties, Outbox, Outcome, Properties, PublisherSetup, QueueSubscription, Settlement,
+    SubscriberSetup,
 };
 use lurcher::endpoint::{Credentials, Endpoint, Secret};
 use lurcher::plan::{BindingPlan, ExchangeKind, ExchangePlan, PrefetchScope, QueueKind, QueuePlan, TopologyPlan};
@@ -86,8 +87,12 @@ async fn publish(endpoint: &Endpoint, exchange: &str, key: &str, properties: Pro
     let connection = Lapin.connect(endpoint, "test").await.unwrap();
     let setup = PublisherSetup { exchange: exchange.to_owned(), confirms: true, mandatory: true, persistent: true };
     let mut link = connection.open_publisher(&setup).await.unwrap();
-    let message = Outgoing { token: 1, routing_key: key.into(), properties, body: Bytes::from_static(b"body") };
-    link.publish(&mut vec![message]).await.unwrap();
+    let mut batch = Outbox::default();
+    batch.push(1, key.into(), |body| {
+        body.extend_from_slice(b"body");
+        properties
+    });
+    link.publish(&mut batch).await.unwrap();
     let mut settled: Vec<Settlement> = Vec::new();
     tokio::time::timeout(PATIENCE, link.settlements(&mut settled)).await.unwrap().unwrap();
     connection.close(PATIENCE).await;
@@ -119,7 +124,8 @@ async fn all_of_it_stands_and_goes(broker: &Broker) {
 
     let plain = Properties::default();
     let mut matching = Properties::default();
-    matching.more.get_or_insert_default().headers = serde_json::from_value(json!({ "n": 1, "s": "x" })).unwrap();
+    let headers = serde_json::from_value(json!({ "n": 1, "s": "x" })).unwrap();
+    matching.more = Some(Arc::new(MoreProperties { headers, ..MoreProperties::default() }));
     assert_eq!(publish(endpoint, "full.direct", "k", plain.clone()).await, Outcome::Confirmed);
     assert_eq!(publish(endpoint, "full.in", "deep.b", plain.clone()).await, Outcome::Confirmed);
     assert_eq!(publish(endpoint, "full.in", "other", plain.clone()).await, Outcome::Confirmed);

@@ -5,89 +5,26 @@
 //! error, and what was in flight on the old link is never matched on a new one, because a link lives as long as its
 //! channel.
 
+mod batch;
+mod convert;
+mod error;
 pub mod lapin;
+mod tls;
+pub mod wire;
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::endpoint::Endpoint;
 use crate::plan::{Arguments, BindingPlan, PrefetchScope, QueuePlan, StreamOffset};
 use crate::stamp::STAMP_LEN;
 
-/// Why a client could not go on.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ClientError {
-    /// The broker could not be reached.
-    #[error("could not connect to {endpoint}: {reason}")]
-    Connect {
-        /// Address without credentials.
-        endpoint: String,
-        /// What the system or the broker said.
-        reason: String,
-    },
-    /// The broker refused the credentials or the virtual host.
-    #[error("{endpoint} refused the login: {reason}")]
-    Refused {
-        /// Address without credentials.
-        endpoint: String,
-        /// The broker's reply.
-        reason: String,
-    },
-    /// TLS material could not be read or used.
-    #[error("could not use the TLS file {path}: {reason}")]
-    Tls {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The connection ended.
-    #[error("connection lost: {reason}")]
-    ConnectionLost {
-        /// The broker's reply with its code, or the system's error.
-        reason: String,
-    },
-    /// The broker closed the channel.
-    #[error("channel closed by the broker: {code} {reason}")]
-    ChannelClosed {
-        /// AMQP reply code, such as 404 or 406.
-        code: u16,
-        /// The broker's reply.
-        reason: String,
-    },
-    /// The broker cancelled the subscription, for example because its queue was deleted.
-    #[error("subscription to `{queue}` cancelled by the broker")]
-    Cancelled {
-        /// The queue.
-        queue: String,
-    },
-    /// Something that AMQP cannot carry. The link is as good as before, but the message and those behind it in its
-    /// batch were not sent.
-    #[error("the {what} does not fit into AMQP: {reason}")]
-    Unfit {
-        /// What it is, such as "routing key".
-        what: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// No answer within the time that was given.
-    #[error("no answer from the broker within {after:?} to {what}")]
-    TimedOut {
-        /// What was asked.
-        what: String,
-        /// How long it took.
-        after: Duration,
-    },
-}
-
-impl ClientError {
-    /// Whether the connection itself is still usable and only the channel has to be opened again.
-    pub fn is_channel_only(&self) -> bool {
-        matches!(self, Self::ChannelClosed { .. } | Self::Cancelled { .. })
-    }
-}
+pub use batch::{Deliveries, Delivery, Outbox, Outgoing};
+pub use error::ClientError;
 
 /// Opens connections.
 #[async_trait]
@@ -138,19 +75,6 @@ pub struct PublisherSetup {
     pub persistent: bool,
 }
 
-/// One message on its way out.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outgoing {
-    /// What settlements will call it; the sequence of its publisher.
-    pub token: u64,
-    /// Routing key.
-    pub routing_key: std::sync::Arc<str>,
-    /// Properties.
-    pub properties: Properties,
-    /// Body.
-    pub body: Bytes,
-}
-
 /// Properties of one message. What fleets set rarely is boxed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Properties {
@@ -158,8 +82,8 @@ pub struct Properties {
     pub priority: Option<u8>,
     /// The stamp, where the body cannot hold it; goes into [`crate::stamp::STAMP_HEADER`].
     pub stamp: Option<[u8; STAMP_LEN]>,
-    /// Everything else.
-    pub more: Option<Box<MoreProperties>>,
+    /// Everything else; shared by the messages for which it is the same.
+    pub more: Option<Arc<MoreProperties>>,
 }
 
 /// The rarer properties, their fields filled in.
@@ -212,20 +136,40 @@ pub enum Outcome {
 }
 
 /// A channel that publishes.
+///
+/// The waits are polls, so that a wait allocates nothing. [`publish`](dyn PublisherLink::publish) and
+/// [`settlements`](dyn PublisherLink::settlements) are the same as futures.
 #[async_trait]
 pub trait PublisherLink: Send {
-    /// Hands over a batch, in order, and empties it. Returns once the client has taken it all, which may wait for the
-    /// socket. After an error some of the batch may have been sent: all of it counts as unconfirmed, and the link is out
-    /// of use ([`ClientError::Unfit`] excepted). Dropped while it waits, all of it counts as handed over.
-    async fn publish(&mut self, batch: &mut Vec<Outgoing>) -> Result<(), ClientError>;
+    /// Hands over a batch, in order, and empties it at the first poll. Ready once the client has taken it all, which may
+    /// wait for the socket; polled again with an empty batch meanwhile. After an error some of the batch may have been
+    /// sent: all of it counts as unconfirmed, and the link is out of use ([`ClientError::Unfit`] excepted). Not polled
+    /// to its end, all of it counts as handed over.
+    fn poll_publish(&mut self, cx: &mut Context<'_>, batch: &mut Outbox) -> Poll<Result<(), ClientError>>;
 
-    /// Waits until at least one message is settled, or the link fails, and appends to `settled` all that is known. What
-    /// was settled before a failure is told before it. Safe to cancel: nothing is lost. Where there is nothing to wait
-    /// for (confirms off, or all settled) it returns only when the link fails.
-    async fn settlements(&mut self, settled: &mut Vec<Settlement>) -> Result<(), ClientError>;
+    /// Ready when at least one message is settled, or the link failed; appends to `settled` all that is known. What
+    /// was settled before a failure is told before it. Nothing is lost between two polls. Where there is nothing to wait
+    /// for (confirms off, or all settled) it is ready only when the link fails.
+    fn poll_settlements(
+        &mut self,
+        cx: &mut Context<'_>,
+        settled: &mut Vec<Settlement>,
+    ) -> Poll<Result<(), ClientError>>;
 
     /// Closes the channel with a goodbye.
     async fn close(self: Box<Self>);
+}
+
+impl dyn PublisherLink + '_ {
+    /// [`PublisherLink::poll_publish`] as a future. Safe to cancel: all of the batch counts as handed over.
+    pub async fn publish(&mut self, batch: &mut Outbox) -> Result<(), ClientError> {
+        poll_fn(|cx| self.poll_publish(cx, batch)).await
+    }
+
+    /// [`PublisherLink::poll_settlements`] as a future. Safe to cancel: nothing is lost.
+    pub async fn settlements(&mut self, settled: &mut Vec<Settlement>) -> Result<(), ClientError> {
+        poll_fn(|cx| self.poll_settlements(cx, settled)).await
+    }
 }
 
 /// How a consuming channel is set up.
@@ -256,23 +200,6 @@ pub struct QueueSubscription {
     pub offset: Option<StreamOffset>,
 }
 
-/// One message on its way in.
-#[derive(Debug, Clone)]
-pub struct Delivery {
-    /// Queue that it came from, by number.
-    pub queue: usize,
-    /// Delivery tag: rises by one for each delivery of the channel, from 1.
-    pub tag: u64,
-    /// The broker's redelivered flag.
-    pub redelivered: bool,
-    /// Body.
-    pub body: Bytes,
-    /// The stamp header's value, where there is one.
-    pub stamp: Option<[u8; STAMP_LEN]>,
-    /// The first entry of `x-death`, where there is one.
-    pub death: Option<Box<Death>>,
-}
-
 /// Why a message was dead-lettered: the newest entry of its `x-death` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
@@ -297,17 +224,43 @@ pub enum Settle {
     Reject,
 }
 
-/// A channel that consumes.
+/// A channel that consumes. The waits are polls, as with [`PublisherLink`].
 #[async_trait]
 pub trait SubscriberLink: Send {
-    /// Waits until at least one message is there, or the link fails, and appends up to `limit` of those that are, in the
-    /// order of their tags. What came before a failure is told before it. Safe to cancel: nothing is lost.
-    async fn receive(&mut self, deliveries: &mut Vec<Delivery>, limit: usize) -> Result<(), ClientError>;
+    /// Ready when at least one message is there, or the link failed; appends up to `limit` of those that are, in the
+    /// order of their tags. What came before a failure is told before it. Nothing is lost between two polls.
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        deliveries: &mut Deliveries,
+        limit: usize,
+    ) -> Poll<Result<(), ClientError>>;
 
-    /// Settles one message, or with `multiple` all unsettled ones up to `tag`. AMQP does not answer: what the broker
-    /// thinks of it, a tag that it does not know for example, shows in a later `receive`.
-    async fn settle(&mut self, tag: u64, multiple: bool, settle: Settle) -> Result<(), ClientError>;
+    /// Settles one message, or with `multiple` all unsettled ones up to `tag`; sent no later than when its task next
+    /// waits. AMQP does not answer: what the broker thinks of it, a tag that it does not know for example, shows in a
+    /// later `receive`.
+    ///
+    /// # Errors
+    /// The link is known to have failed.
+    fn settle(&mut self, tag: u64, multiple: bool, settle: Settle) -> Result<(), ClientError>;
+
+    /// Ready when so few settlements wait for the socket that more may be handed over. Ask it after `settle`, or memory
+    /// grows while a broker takes none.
+    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>>;
 
     /// Cancels the subscriptions and closes the channel with a goodbye; unsettled messages go back to their queues.
     async fn close(self: Box<Self>);
+}
+
+impl dyn SubscriberLink + '_ {
+    /// [`SubscriberLink::poll_receive`] as a future. Safe to cancel: nothing is lost.
+    pub async fn receive(&mut self, deliveries: &mut Deliveries, limit: usize) -> Result<(), ClientError> {
+        poll_fn(|cx| self.poll_receive(cx, deliveries, limit)).await
+    }
+
+    /// [`SubscriberLink::settle`], then waits where the socket is behind.
+    pub async fn settle_in_time(&mut self, tag: u64, multiple: bool, settle: Settle) -> Result<(), ClientError> {
+        self.settle(tag, multiple, settle)?;
+        poll_fn(|cx| self.poll_settled(cx)).await
+    }
 }

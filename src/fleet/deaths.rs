@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use hdrhistogram::Histogram;
 
 use super::Shared;
-use crate::client::Delivery;
+use crate::client::Deliveries;
 use crate::latency::{HIGHEST_US, LOWEST_US, histogram};
 use crate::stamp::Reading;
 
@@ -37,13 +37,13 @@ pub struct Deaths(Mutex<BTreeMap<DeathKind, DeathCount>>);
 
 impl Deaths {
     /// Counts the dead letters among deliveries.
-    pub fn note(&self, deliveries: &[Delivery], readings: impl Iterator<Item = Reading>, shared: &Shared) {
-        if deliveries.iter().all(|delivery| delivery.death.is_none()) {
+    pub fn note(&self, deliveries: &Deliveries, readings: impl Iterator<Item = Reading>, shared: &Shared) {
+        if deliveries.iter().all(|(delivery, _)| delivery.death.is_none()) {
             return;
         }
         let observed_us = shared.clock.unix_us(shared.clock.now_us());
         let mut deaths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (delivery, reading) in deliveries.iter().zip(readings) {
+        for ((delivery, _), reading) in deliveries.iter().zip(readings) {
             let (Some(death), Reading::Ours(stamp)) = (&delivery.death, reading) else { continue };
             let kind = DeathKind { from: death.queue.clone(), found_in: delivery.queue, reason: death.reason.clone() };
             let counted = deaths.entry(kind).or_insert_with(|| DeathCount { count: 0, times: histogram() });

@@ -1,6 +1,8 @@
 //! Messages that wait for the broker's answer, in the order in which they were sent.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
 
 /// A message on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub(super) struct Flight {
 /// The confirm window of one publisher.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    by_sequence: HashMap<u64, Flight>,
+    by_sequence: FxHashMap<u64, Flight>,
     /// Oldest first; those answered since are skipped when they come to the front.
     by_age: VecDeque<(u64, u8)>,
 }
@@ -36,18 +38,24 @@ impl Flights {
     }
 
     pub(super) fn answered(&mut self, sequence: u64) -> Option<Flight> {
-        self.by_sequence.remove(&sequence)
+        let flight = self.by_sequence.remove(&sequence);
+        self.forget_answered();
+        flight
+    }
+
+    /// Those that were answered are skipped at once, so that their list is no longer than the window and its gaps.
+    fn forget_answered(&mut self) {
+        while let Some((sequence, attempt)) = self.by_age.front()
+            && self.by_sequence.get(sequence).is_none_or(|flight| flight.attempt != *attempt)
+        {
+            self.by_age.pop_front();
+        }
     }
 
     /// When the oldest was sent.
-    pub(super) fn oldest_us(&mut self) -> Option<u64> {
-        while let Some((sequence, attempt)) = self.by_age.front() {
-            match self.by_sequence.get(sequence) {
-                Some(flight) if flight.attempt == *attempt => return Some(flight.sent_us),
-                _ => self.by_age.pop_front(),
-            };
-        }
-        None
+    pub(super) fn oldest_us(&self) -> Option<u64> {
+        let (sequence, _) = self.by_age.front()?;
+        self.by_sequence.get(sequence).map(|flight| flight.sent_us)
     }
 
     /// Gives up all of them, in the order of their sequences.

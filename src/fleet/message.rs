@@ -1,10 +1,8 @@
 //! Puts a message together: what the plan says of it, its stamp, its body and its properties.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-
-use crate::client::{MoreProperties, Outgoing, Properties};
+use crate::client::{MoreProperties, Outbox, Properties};
 use crate::plan::fleet::PropertiesPlan;
 use crate::plan::{Arguments, BodyMaker, FieldError, Fields, Moment, ProducerFleet, Publisher};
 use crate::stamp::{STAMP_LEN, Stamp};
@@ -31,31 +29,25 @@ impl MessageMaker {
         })
     }
 
-    /// The message that `stamp` names, sent now.
-    pub(super) fn make(&self, publisher: &Publisher, stamp: &Stamp, moment: &Moment) -> Outgoing {
+    /// Adds the message that `stamp` names, sent now, to `batch`.
+    pub(super) fn make(&self, publisher: &Publisher, stamp: &Stamp, moment: &Moment, batch: &mut Outbox) {
         let message = self.fleet.message(publisher, stamp.sequence);
-        let mut body = Vec::with_capacity(message.size as usize);
-        let mut header = None;
-        if self.bodies.is_template() {
-            self.bodies.append(publisher, stamp.sequence, message.size, moment, &mut body);
-            header = Some(stamp.encode(&body));
-        } else {
-            body.extend_from_slice(&[0; STAMP_LEN]);
-            self.bodies.append(publisher, stamp.sequence, message.size, moment, &mut body);
-            let (head, rest) = body.split_at_mut(STAMP_LEN);
-            head.copy_from_slice(&stamp.encode(rest));
-        }
         let more = self.more[message.route].as_ref();
-        Outgoing {
-            token: stamp.sequence,
-            routing_key: Arc::clone(&self.keys[message.route]),
-            properties: Properties {
-                priority: message.priority,
-                stamp: header,
-                more: more.map(|more| more.make(&self.fleet.name, publisher, stamp.sequence, moment)),
-            },
-            body: Bytes::from(body),
-        }
+        let more = more.map(|more| more.make(&self.fleet.name, publisher, stamp.sequence, moment));
+        batch.push(stamp.sequence, Arc::clone(&self.keys[message.route]), |bodies| {
+            let from = bodies.len();
+            let mut header = None;
+            if self.bodies.is_template() {
+                self.bodies.append(publisher, stamp.sequence, message.size, moment, bodies);
+                header = Some(stamp.encode(&bodies[from..]));
+            } else {
+                bodies.extend_from_slice(&[0; STAMP_LEN]);
+                self.bodies.append(publisher, stamp.sequence, message.size, moment, bodies);
+                let (head, rest) = bodies[from..].split_at_mut(STAMP_LEN);
+                head.copy_from_slice(&stamp.encode(rest));
+            }
+            Properties { priority: message.priority, stamp: header, more }
+        });
     }
 }
 
@@ -64,6 +56,8 @@ struct PropertyMaker {
     plan: PropertiesPlan,
     headers: Arguments,
     texts: [Option<Fields>; 7],
+    /// Without fields they are the same for every message, and made once.
+    constant: Option<OnceLock<Arc<MoreProperties>>>,
 }
 
 impl PropertyMaker {
@@ -79,10 +73,21 @@ impl PropertyMaker {
         for (parsed, text) in parsed.iter_mut().zip(texts) {
             *parsed = text.as_deref().map(Fields::parse).transpose()?;
         }
-        Ok(any.then(|| Self { plan: plan.clone(), headers, texts: parsed }))
+        let has_field = |value: &serde_json::Value| value.as_str().is_some_and(|text| text.contains("{{"));
+        let constant = parsed.iter().flatten().all(Fields::is_constant) && !headers.values().any(has_field);
+        let constant = constant.then(OnceLock::new);
+        Ok(any.then(|| Self { plan: plan.clone(), headers, texts: parsed, constant }))
     }
 
-    fn make(&self, fleet: &str, publisher: &Publisher, sequence: u64, moment: &Moment) -> Box<MoreProperties> {
+    fn make(&self, fleet: &str, publisher: &Publisher, sequence: u64, moment: &Moment) -> Arc<MoreProperties> {
+        let fill = || Arc::new(self.fill(fleet, publisher, sequence, moment));
+        match &self.constant {
+            Some(made) => Arc::clone(made.get_or_init(fill)),
+            None => fill(),
+        }
+    }
+
+    fn fill(&self, fleet: &str, publisher: &Publisher, sequence: u64, moment: &Moment) -> MoreProperties {
         let fill =
             |fields: &Option<Fields>| fields.as_ref().map(|fields| fields.fill(fleet, publisher, sequence, moment));
         let [content_type, content_encoding, message_id, correlation_id, reply_to, kind, app_id] =
@@ -95,7 +100,7 @@ impl PropertyMaker {
             };
             (name.clone(), filled)
         });
-        Box::new(MoreProperties {
+        MoreProperties {
             expiration_ms: self.plan.expiration_ms,
             content_type,
             content_encoding,
@@ -105,6 +110,6 @@ impl PropertyMaker {
             kind,
             app_id,
             headers: headers.collect(),
-        })
+        }
     }
 }

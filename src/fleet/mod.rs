@@ -3,7 +3,9 @@
 //! May use `units`, `plan`, `endpoint`, `stamp`, `client`, `ledger` and `latency`; knows no fault. Each publisher and each subscriber is one
 //! task that owns its channel and journals what it sees; nothing here prints.
 
+mod alarm;
 mod backoff;
+mod changes;
 mod deaths;
 mod flights;
 mod message;

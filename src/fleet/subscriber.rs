@@ -1,16 +1,21 @@
 //! One subscriber: receives, journals, works, settles.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep};
 
+use super::changes::Changes;
 use super::meters::{ConsumerMeters, add};
 use super::slot::{Held, Slot};
 use super::work::Worker;
 use super::{Shared, Stage, backoff, reached};
-use crate::client::{ClientError, Delivery, QueueSubscription, Settle, SubscriberLink, SubscriberSetup};
+use crate::client::{ClientError, Deliveries, Delivery, QueueSubscription, Settle, SubscriberLink, SubscriberSetup};
 use crate::latency::Sample;
 use crate::ledger::incidents::IncidentKind;
 use crate::ledger::{Arrival, Order, Seen};
@@ -21,6 +26,8 @@ use crate::stamp::{Reading, STAMP_LEN, Stamp};
 const BATCH: usize = 256;
 /// An ack batch that does not fill is sent after this long.
 const FLUSH_AFTER: Duration = Duration::from_millis(50);
+/// How often a subscriber asks its connection for notices.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Which destination of the ledger a subscriber's deliveries belong to.
 pub trait Destinations: Send + Sync {
@@ -45,8 +52,36 @@ pub struct SubscriberTask {
     /// Worked off and not yet acked, oldest first.
     to_ack: Vec<(u32, Reading)>,
     last_tag: u64,
+    /// Acked and not yet written down.
+    acked: Vec<(u32, Reading)>,
     /// Received and not settled.
     unsettled: i64,
+    batch: Batch,
+}
+
+/// What is taken at once, and what it means; the lists are used again and again.
+#[derive(Default)]
+struct Batch {
+    deliveries: Deliveries,
+    arrivals: Vec<Arrival>,
+    seen: Vec<Seen>,
+}
+
+/// What a subscriber waits for beside deliveries.
+struct Waits {
+    look: Interval,
+    changes: Changes,
+    flush: Pin<Box<Sleep>>,
+    /// The flush is set: something waits for its ack batch to fill.
+    filling: bool,
+}
+
+/// Why a subscriber woke.
+enum Woken {
+    Received,
+    Flush,
+    Look,
+    Changed,
 }
 
 impl SubscriberTask {
@@ -81,7 +116,9 @@ impl SubscriberTask {
             order: Order::default(),
             to_ack: Vec::new(),
             last_tag: 0,
+            acked: Vec::new(),
             unsettled: 0,
+            batch: Batch::default(),
         }
     }
 
@@ -143,74 +180,84 @@ impl SubscriberTask {
     }
 
     async fn on_link(&mut self, mut link: Box<dyn SubscriberLink>, held: &Held) -> Result<(), ClientError> {
-        let mut deliveries = Vec::with_capacity(BATCH);
+        let mut waits = Waits::new(&self.stage);
         loop {
-            let pause = if self.to_ack.is_empty() { Duration::from_secs(1) } else { FLUSH_AFTER };
-            tokio::select! {
-                biased;
-                () = reached(&mut self.stage, Stage::Leave) => {
-                    let flushed = self.flush(&mut *link).await;
-                    link.close().await;
-                    return flushed;
-                }
-                received = link.receive(&mut deliveries, BATCH) => received?,
-                () = tokio::time::sleep(pause) => {
-                    self.flush(&mut *link).await?;
-                    self.slot.journal_notices(&*held.connection);
-                }
-            }
-            if !deliveries.is_empty() && self.take(&mut *link, &mut deliveries).await?.is_leaving() {
-                let flushed = self.flush(&mut *link).await;
+            if self.shared.stage() == Stage::Leave {
+                let flushed = self.ack(&mut *link);
+                self.write_down();
                 link.close().await;
                 return flushed;
+            }
+            match waits.wait(&mut *link, &mut self.batch.deliveries, !self.to_ack.is_empty()).await? {
+                Woken::Received => self.take(&mut *link).await?,
+                Woken::Flush => {
+                    self.ack(&mut *link)?;
+                    self.write_down();
+                }
+                Woken::Look => self.slot.journal_notices(&*held.connection),
+                Woken::Changed => {}
             }
         }
     }
 
     /// Journals a batch, works it off and settles it.
-    async fn take(
-        &mut self,
-        link: &mut dyn SubscriberLink,
-        deliveries: &mut Vec<Delivery>,
-    ) -> Result<Taken, ClientError> {
-        let observed_us = self.shared.now_us();
-        let arrivals: Vec<_> = deliveries.iter().map(|delivery| self.arrival(delivery, observed_us)).collect();
-        let mut seen = Vec::with_capacity(arrivals.len());
-        self.shared.ledger.delivered(&mut self.order, &arrivals, &mut seen);
-        self.measure(&arrivals, &seen, deliveries);
-        self.hold(deliveries.len() as i64);
-        for (delivery, arrival) in deliveries.drain(..).zip(arrivals) {
-            if let Some(worker) = &mut self.worker {
-                tokio::select! {
-                    biased;
-                    () = worker.work() => {}
+    async fn take(&mut self, link: &mut dyn SubscriberLink) -> Result<(), ClientError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.journal(&mut batch);
+        self.hold(batch.arrivals.len() as i64);
+        let size = match self.fleet.ack {
+            AckPlan::Auto => BATCH,
+            AckPlan::Manual { batch } => batch as usize,
+        };
+        for ((delivery, _), arrival) in batch.deliveries.iter().zip(&batch.arrivals) {
+            if self.worker.is_some() {
+                self.write_down();
+                if self.work().await.is_err() {
                     // A slow consumer does not work off its whole batch before it leaves.
-                    () = reached(&mut self.stage, Stage::Leave) => {
-                        return Ok(Taken::Leaving);
-                    }
+                    return Ok(());
                 }
             }
             self.last_tag = delivery.tag;
             self.to_ack.push((arrival.destination, arrival.reading));
-            let batch = match self.fleet.ack {
-                AckPlan::Auto => BATCH,
-                AckPlan::Manual { batch } => batch as usize,
-            };
-            if self.to_ack.len() >= batch {
-                self.flush(link).await?;
+            if self.to_ack.len() >= size {
+                self.ack(link)?;
             }
         }
         if self.fleet.ack == AckPlan::Auto {
-            self.flush(link).await?;
+            self.ack(link)?;
         }
-        Ok(Taken::All)
+        self.write_down();
+        batch.deliveries.clear();
+        self.batch = batch;
+        poll_fn(|cx| link.poll_settled(cx)).await
     }
 
-    fn arrival(&self, delivery: &Delivery, observed_us: u64) -> Arrival {
-        arrival(&*self.destinations, self.me.id, delivery, self.shared.run, observed_us)
+    /// Works one delivery off; an error where it is time to leave.
+    async fn work(&mut self) -> Result<(), ()> {
+        let Some(worker) = &mut self.worker else { return Ok(()) };
+        tokio::select! {
+            biased;
+            () = worker.work() => Ok(()),
+            () = reached(&mut self.stage, Stage::Leave) => Err(()),
+        }
     }
 
-    fn measure(&self, arrivals: &[Arrival], seen: &[Seen], deliveries: &[Delivery]) {
+    /// Writes a batch into the ledger and the histograms.
+    fn journal(&mut self, batch: &mut Batch) {
+        let Batch { deliveries, arrivals, seen } = batch;
+        let observed_us = self.shared.now_us();
+        arrivals.clear();
+        arrivals.extend(deliveries.iter().map(|(delivery, body)| self.arrival(delivery, body, observed_us)));
+        seen.clear();
+        self.shared.ledger.delivered(&mut self.order, arrivals, seen);
+        self.measure(arrivals, seen, deliveries);
+    }
+
+    fn arrival(&self, delivery: &Delivery, body: &[u8], observed_us: u64) -> Arrival {
+        arrival(&*self.destinations, self.me.id, (delivery, body), self.shared.run, observed_us)
+    }
+
+    fn measure(&self, arrivals: &[Arrival], seen: &[Seen], deliveries: &Deliveries) {
         let counters = &self.meters.counters;
         add(&counters.delivered, arrivals.len() as u64);
         let observed_us = arrivals.last().map_or(0, |arrival| arrival.observed_us);
@@ -237,18 +284,26 @@ impl SubscriberTask {
     }
 
     /// Settles what is worked off.
-    async fn flush(&mut self, link: &mut dyn SubscriberLink) -> Result<(), ClientError> {
+    fn ack(&mut self, link: &mut dyn SubscriberLink) -> Result<(), ClientError> {
         if self.to_ack.is_empty() {
             return Ok(());
         }
         if self.fleet.ack != AckPlan::Auto {
-            link.settle(self.last_tag, self.to_ack.len() > 1, Settle::Ack).await?;
+            link.settle(self.last_tag, self.to_ack.len() > 1, Settle::Ack)?;
         }
-        let count = self.to_ack.len();
-        self.shared.ledger.consumed(self.to_ack.drain(..));
+        self.acked.append(&mut self.to_ack);
+        Ok(())
+    }
+
+    /// Writes down what is settled: many at once cost less than each.
+    fn write_down(&mut self) {
+        let count = self.acked.len();
+        if count == 0 {
+            return;
+        }
+        self.shared.ledger.consumed(self.acked.drain(..));
         add(&self.meters.counters.consumed, count as u64);
         self.hold(-(count as i64));
-        Ok(())
     }
 
     /// Counts what was received and not settled, up or down.
@@ -259,20 +314,50 @@ impl SubscriberTask {
 
     /// What was received on a channel that is gone will not be settled.
     fn forget_unacked(&mut self) {
+        self.write_down();
         self.to_ack.clear();
         self.hold(-self.unsettled);
     }
 }
 
-/// Whether a batch was worked off.
-enum Taken {
-    All,
-    Leaving,
-}
+impl Waits {
+    fn new(stage: &watch::Receiver<Stage>) -> Self {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { look, changes: Changes::of(stage), flush: Box::pin(sleep(FLUSH_AFTER)), filling: false }
+    }
 
-impl Taken {
-    fn is_leaving(&self) -> bool {
-        matches!(self, Self::Leaving)
+    /// Waits for deliveries, and where an ack batch is `filling`, only so long.
+    async fn wait(
+        &mut self,
+        link: &mut dyn SubscriberLink,
+        deliveries: &mut Deliveries,
+        filling: bool,
+    ) -> Result<Woken, ClientError> {
+        if filling && !self.filling {
+            self.flush.as_mut().reset(Instant::now() + FLUSH_AFTER);
+        }
+        self.filling = filling;
+        deliveries.clear();
+        poll_fn(|cx| match link.poll_receive(cx, deliveries, BATCH) {
+            Poll::Ready(received) => Poll::Ready(received.map(|()| Woken::Received)),
+            Poll::Pending => self.poll_others(cx).map(Ok),
+        })
+        .await
+    }
+
+    fn poll_others(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        if self.filling && self.flush.as_mut().poll(cx).is_ready() {
+            self.filling = false;
+            return Poll::Ready(Woken::Flush);
+        }
+        if self.changes.poll(cx).is_ready() {
+            return Poll::Ready(Woken::Changed);
+        }
+        if self.look.poll_tick(cx).is_ready() {
+            return Poll::Ready(Woken::Look);
+        }
+        Poll::Pending
     }
 }
 
@@ -280,13 +365,13 @@ impl Taken {
 pub fn arrival(
     destinations: &dyn Destinations,
     subscriber: u32,
-    delivery: &Delivery,
+    (delivery, body): (&Delivery, &[u8]),
     run: u32,
     observed_us: u64,
 ) -> Arrival {
     let reading = match &delivery.stamp {
-        Some(stamp) => Stamp::read(stamp, &delivery.body, run),
-        None if delivery.body.len() >= STAMP_LEN => Stamp::read_body(&delivery.body, run),
+        Some(stamp) => Stamp::read(stamp, body, run),
+        None if body.len() >= STAMP_LEN => Stamp::read_body(body, run),
         None => Reading::Foreign,
     };
     let death = delivery.death.as_ref();

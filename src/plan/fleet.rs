@@ -80,6 +80,17 @@ pub enum SizePlan {
     Template,
 }
 
+impl SizePlan {
+    /// The largest body that it may ask for, in bytes; 0 where a template decides.
+    pub fn largest(&self) -> u32 {
+        match self {
+            Self::Fixed(size) | Self::Range { max: size, .. } => *size,
+            Self::Choice(sizes) => sizes.iter().map(|(size, _)| *size).max().unwrap_or(0),
+            Self::Template => 0,
+        }
+    }
+}
+
 /// Properties of the messages; `{{…}}` fields in texts are filled in for each message.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PropertiesPlan {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::fleets::{Fleets, client};
 use super::routes::PlanDestinations;
-use crate::client::{ClientError, Connection, Delivery, QueueSubscription, Settle, SubscriberSetup};
+use crate::client::{ClientError, Connection, Deliveries, QueueSubscription, Settle, SubscriberSetup};
 use crate::endpoint::Endpoint;
 use crate::fleet::{Shared, arrival};
 use crate::ledger::Arrival;
@@ -165,7 +165,7 @@ impl Auditor<'_> {
             priority: 0,
         };
         let mut link = connection.open_subscriber(&setup).await?;
-        let mut deliveries: Vec<Delivery> = Vec::with_capacity(BATCH);
+        let mut deliveries = Deliveries::default();
         loop {
             match tokio::time::timeout(IDLE, link.receive(&mut deliveries, BATCH)).await {
                 Err(_) => break,
@@ -174,21 +174,21 @@ impl Auditor<'_> {
             let last = deliveries.last().map(|delivery| delivery.tag);
             self.journal(&mut deliveries);
             if let Some(tag) = last {
-                link.settle(tag, true, Settle::Ack).await?;
+                link.settle_in_time(tag, true, Settle::Ack).await?;
             }
         }
         link.close().await;
         Ok(())
     }
 
-    fn journal(&self, deliveries: &mut Vec<Delivery>) {
+    fn journal(&self, deliveries: &mut Deliveries) {
         let shared = self.shared;
         let observed_us = shared.clock.now_us();
         let mut found = Vec::with_capacity(deliveries.len());
         let mut readings = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries.iter() {
+        for (delivery, body) in deliveries.iter() {
             let here = &self.destinations.by_queue[delivery.queue];
-            let first = arrival(self.destinations, u32::MAX, delivery, shared.run, observed_us);
+            let first = arrival(self.destinations, u32::MAX, (delivery, body), shared.run, observed_us);
             readings.push(first.reading);
             // What a stream holds its readers have seen, strangers included; only what they have not is left for them.
             let read_by_many = self.plan.topology.queues[delivery.queue].kind == QueueKind::Stream

@@ -20,6 +20,9 @@ pub enum RunError {
         /// Why.
         reason: String,
     },
+    /// The system gave no thread for the fleets.
+    #[error("could not start a thread for the fleets: {0}")]
+    Threads(#[source] std::io::Error),
     /// The interval log could not be written.
     #[error("could not write latency.hlog: {0}")]
     Log(#[source] std::io::Error),

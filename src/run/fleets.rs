@@ -9,7 +9,9 @@ use tokio::task::JoinSet;
 
 use super::RunError;
 use super::routes::PlanDestinations;
+use super::threads::Threads;
 use crate::client::lapin::Lapin;
+use crate::client::wire::Wire;
 use crate::client::{Client, QueueSubscription};
 use crate::endpoint::Endpoint;
 use crate::fleet::{ConsumerMeters, ProducerMeters, PublisherTask, Shared, Slot, Source, SubscriberTask};
@@ -29,24 +31,35 @@ pub(super) struct Fleets {
     /// With the exclusive queues that live on the slot's connection, by number.
     consumer_slots: Vec<(Arc<Slot>, Vec<usize>)>,
     tasks: JoinSet<()>,
+    threads: Threads,
+    /// Connections that have their thread.
+    placed: usize,
 }
 
 /// The client that a plan names.
 pub(super) fn client(kind: ClientKind) -> Arc<dyn Client> {
     match kind {
+        ClientKind::Wire => Arc::new(Wire),
         ClientKind::Lapin => Arc::new(Lapin),
     }
 }
 
 impl Fleets {
-    pub(super) fn new() -> Self {
-        Self {
+    /// No fleet yet, and the threads for those of a broker at `endpoint`.
+    pub(super) fn new(endpoint: &Endpoint) -> Result<Self, RunError> {
+        let beside_broker = match endpoint.host.parse::<std::net::IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => endpoint.host == "localhost",
+        };
+        Ok(Self {
             producers: Vec::new(),
             consumers: Vec::new(),
             producer_slots: Vec::new(),
             consumer_slots: Vec::new(),
             tasks: JoinSet::new(),
-        }
+            threads: Threads::start(beside_broker).map_err(RunError::Threads)?,
+            placed: 0,
+        })
     }
 
     /// Connects all members and subscribes the consumers. The clock stands still meanwhile.
@@ -102,7 +115,7 @@ impl Fleets {
                 slots.push(Arc::new(slot));
             }
         }
-        open(&slots, &fleet.name).await?;
+        let placed = self.open(&slots, &fleet.name).await?;
         let mut ready = Vec::new();
         for subscriber in &fleet.subscribers {
             let queue = |number: usize| QueueSubscription {
@@ -114,7 +127,7 @@ impl Fleets {
             let of: Arc<dyn crate::fleet::Destinations> = Arc::clone(destinations) as _;
             let task = SubscriberTask::new(shared, slot, &fleet, subscriber.clone(), Arc::clone(&meters), of, queue);
             let (told, tell) = oneshot::channel();
-            self.tasks.spawn(task.run(told));
+            self.tasks.spawn_on(task.run(told), self.threads.of(placed + subscriber.connection as usize));
             ready.push(tell);
         }
         for tell in ready {
@@ -145,16 +158,34 @@ impl Fleets {
                 slots.push(Arc::new(slot));
             }
         }
-        open(&slots, &fleet.name).await?;
+        let placed = self.open(&slots, &fleet.name).await?;
         for publisher in &fleet.publishers {
             let slot = Arc::clone(&slots[publisher.connection as usize]);
             let task = PublisherTask::new(shared, slot, &fleet, publisher.clone(), Arc::clone(&meters))
                 .map_err(|error| RunError::Fleet { fleet: fleet.name.clone(), reason: error.to_string() })?;
-            self.tasks.spawn(task.run());
+            self.tasks.spawn_on(task.run(), self.threads.of(placed + publisher.connection as usize));
         }
         self.producer_slots.extend(slots);
         self.producers.push((fleet.name.clone(), meters));
         Ok(())
+    }
+
+    /// Opens the first connections of a fleet, some at a time, each on its thread; the first one's number.
+    async fn open(&mut self, slots: &[Arc<Slot>], fleet: &str) -> Result<usize, RunError> {
+        let first = self.placed;
+        self.placed += slots.len();
+        for (place, some) in slots.chunks(OPEN_AT_ONCE).enumerate() {
+            let opening = some.iter().enumerate().map(|(n, slot)| {
+                let slot = Arc::clone(slot);
+                let work = async move { slot.open_first().await.map_err(|error| error.to_string()) };
+                self.threads.on(first + place * OPEN_AT_ONCE + n, work)
+            });
+            for opened in futures_util::future::join_all(opening).await {
+                let opened = opened.unwrap_or_else(|| Err("its task panicked".to_owned()));
+                opened.map_err(|reason| RunError::Fleet { fleet: fleet.to_owned(), reason })?;
+            }
+        }
+        Ok(first)
     }
 
     /// Deliveries that were received and not settled yet.
@@ -193,15 +224,4 @@ fn declaration(plan: &Plan, queue: usize) -> (crate::plan::QueuePlan, Vec<crate:
     let bindings = bindings.iter().filter(|binding| !binding.to_exchange && binding.destination == queue.name).cloned();
     let bindings = bindings.collect();
     (queue, bindings)
-}
-
-/// Opens the first connections of a fleet, some at a time.
-async fn open(slots: &[Arc<Slot>], fleet: &str) -> Result<(), RunError> {
-    for some in slots.chunks(OPEN_AT_ONCE) {
-        let opened = futures_util::future::join_all(some.iter().map(|slot| slot.open_first())).await;
-        for result in opened {
-            result.map_err(|error| RunError::Fleet { fleet: fleet.to_owned(), reason: error.to_string() })?;
-        }
-    }
-    Ok(())
 }

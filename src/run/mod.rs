@@ -9,6 +9,7 @@ mod fleets;
 mod host;
 mod routes;
 mod sampler;
+mod threads;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -119,7 +120,7 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
         return Err(error.into());
     }
     let counters_before = run.counters().await;
-    let mut fleets = Fleets::new();
+    let mut fleets = Fleets::new(broker.endpoint())?;
     let connected = fleets.connect(&run.plan, broker.endpoint(), &run.shared, &run.destinations).await;
     let outcome = match connected {
         Ok(()) => {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lurcher::client::{
-    Client, ClientError, Connection, Delivery, Outgoing, Properties, PublisherLink, PublisherSetup, QueueSubscription,
-    Settlement, SubscriberLink, SubscriberSetup,
+    Client, ClientError, Connection, Death, Deliveries, Outbox, Properties, PublisherLink, PublisherSetup,
+    QueueSubscription, Settlement, SubscriberLink, SubscriberSetup,
 };
 use lurcher::plan::{BindingPlan, PrefetchScope, QueueKind, QueuePlan};
-use lurcher::stamp::Stamp;
+use lurcher::stamp::{STAMP_LEN, Stamp};
 use serde_json::json;
 
 use super::support::Broker;
@@ -59,7 +59,7 @@ impl Bench<'_> {
     pub async fn fill(&self, queue: &str, count: u64) {
         let connection = self.connect().await;
         let mut link = connection.open_publisher(&setup()).await.unwrap();
-        link.publish(&mut (0..count).map(|n| message(queue, n)).collect()).await.unwrap();
+        publish(link.as_mut(), (0..count).map(|n| message(queue, n))).await.unwrap();
         settled(link.as_mut(), count as usize).await;
         connection.close(PATIENCE).await;
     }
@@ -124,14 +124,68 @@ pub fn subscription(queues: &[&str]) -> SubscriberSetup {
     }
 }
 
+/// A message to publish.
+pub struct Message {
+    pub token: u64,
+    pub key: String,
+    pub properties: Properties,
+    pub body: Bytes,
+}
+
+/// A message that was received.
+#[derive(Debug)]
+pub struct Received {
+    pub queue: usize,
+    pub tag: u64,
+    pub redelivered: bool,
+    pub stamp: Option<[u8; STAMP_LEN]>,
+    pub death: Option<Box<Death>>,
+    pub body: Bytes,
+}
+
 /// A message that says which one it is, as the fleet's messages do.
-pub fn message(key: &str, token: u64) -> Outgoing {
+pub fn message(key: &str, token: u64) -> Message {
     let stamp = Stamp { run: 7, publisher: 1, attempt: 0, sequence: token, intended_us: 0, lag_us: 0 };
     outgoing(key, token, Bytes::copy_from_slice(&stamp.encode(&[])))
 }
 
-pub fn outgoing(key: &str, token: u64, body: Bytes) -> Outgoing {
-    Outgoing { token, routing_key: key.into(), properties: Properties::default(), body }
+pub fn outgoing(key: &str, token: u64, body: Bytes) -> Message {
+    Message { token, key: key.to_owned(), properties: Properties::default(), body }
+}
+
+/// Messages as the port takes them.
+pub fn outbox(messages: impl IntoIterator<Item = Message>) -> Outbox {
+    let mut outbox = Outbox::default();
+    for Message { token, key, properties, body } in messages {
+        outbox.push(token, key.into(), |bodies| {
+            bodies.extend_from_slice(&body);
+            properties
+        });
+    }
+    outbox
+}
+
+pub async fn publish(
+    link: &mut dyn PublisherLink,
+    messages: impl IntoIterator<Item = Message>,
+) -> Result<(), ClientError> {
+    let mut batch = outbox(messages);
+    let published = link.publish(&mut batch).await;
+    assert!(batch.is_empty(), "the batch was not emptied");
+    published
+}
+
+/// What a batch holds.
+pub fn opened(deliveries: &Deliveries) -> Vec<Received> {
+    let opened = deliveries.iter().map(|(delivery, body)| Received {
+        queue: delivery.queue,
+        tag: delivery.tag,
+        redelivered: delivery.redelivered,
+        stamp: delivery.stamp,
+        death: delivery.death.clone(),
+        body: Bytes::copy_from_slice(body),
+    });
+    opened.collect()
 }
 
 /// The next `count` settlements, in the order in which they came.
@@ -145,19 +199,19 @@ pub async fn settled(link: &mut dyn PublisherLink, count: usize) -> Vec<Settleme
 }
 
 /// The next `count` deliveries.
-pub async fn received(link: &mut dyn SubscriberLink, count: usize) -> Vec<Delivery> {
-    let mut deliveries = Vec::new();
+pub async fn received(link: &mut dyn SubscriberLink, count: usize) -> Vec<Received> {
+    let mut deliveries = Deliveries::default();
     while deliveries.len() < count {
         let room = count - deliveries.len();
         within("a delivery", link.receive(&mut deliveries, room)).await.unwrap();
     }
     assert_eq!(deliveries.len(), count, "more than the limit");
-    deliveries
+    opened(&deliveries)
 }
 
 /// Nothing comes, for a while that is long beside what a delivery takes.
 pub async fn nothing_comes(link: &mut dyn SubscriberLink) {
-    let mut deliveries = Vec::new();
+    let mut deliveries = Deliveries::default();
     let wait = tokio::time::timeout(Duration::from_millis(300), link.receive(&mut deliveries, 10)).await;
     assert!(wait.is_err() && deliveries.is_empty(), "{wait:?} {deliveries:?}");
 }
@@ -177,8 +231,9 @@ pub async fn publisher_failure(link: &mut dyn PublisherLink) -> ClientError {
 
 pub async fn subscriber_failure(link: &mut dyn SubscriberLink) -> ClientError {
     within("the link to fail", async {
-        let mut deliveries = Vec::new();
+        let mut deliveries = Deliveries::default();
         loop {
+            deliveries.clear();
             if let Err(error) = link.receive(&mut deliveries, 100).await {
                 return error;
             }

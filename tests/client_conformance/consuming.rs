@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lurcher::client::{ClientError, Delivery, QueueSubscription, Settle, SubscriberSetup};
+use lurcher::client::{ClientError, Deliveries, QueueSubscription, Settle, SubscriberSetup};
 use lurcher::plan::{PrefetchScope, QueuePlan, StreamOffset};
 use lurcher::stamp::{Reading, Stamp};
 use serde_json::json;
 
 use super::bench::*;
 
-fn sequence(delivery: &Delivery) -> u64 {
+fn sequence(delivery: &Received) -> u64 {
     match Stamp::read_body(&delivery.body, 7) {
         Reading::Ours(stamp) => stamp.sequence,
         other => panic!("{other:?}"),
@@ -26,7 +26,7 @@ pub async fn the_prefetch_is_honoured(bench: &Bench<'_>) {
     let first = received(link.as_mut(), 7).await;
     nothing_comes(link.as_mut()).await;
     bench.wait_ready(&queue.name, 43).await;
-    link.settle(first[0].tag, false, Settle::Ack).await.unwrap();
+    link.settle_in_time(first[0].tag, false, Settle::Ack).await.unwrap();
     received(link.as_mut(), 1).await;
     nothing_comes(link.as_mut()).await;
     connection.close(PATIENCE).await;
@@ -57,7 +57,7 @@ pub async fn one_ack_settles_many(bench: &Bench<'_>) {
     let (connection, mut link) = bench.subscribe(&queue.name).await;
     let deliveries = received(link.as_mut(), 30).await;
     assert!(deliveries.iter().map(|d| d.tag).eq(1..=30));
-    link.settle(20, true, Settle::Ack).await.unwrap();
+    link.settle_in_time(20, true, Settle::Ack).await.unwrap();
     link.close().await;
     connection.close(PATIENCE).await;
     bench.wait_ready(&queue.name, 10).await;
@@ -68,10 +68,10 @@ pub async fn a_requeued_message_comes_back_flagged(bench: &Bench<'_>) {
     bench.fill(&queue.name, 3).await;
     let (connection, mut link) = bench.subscribe(&queue.name).await;
     assert!(received(link.as_mut(), 3).await.iter().all(|d| !d.redelivered));
-    link.settle(1, false, Settle::Requeue).await.unwrap();
+    link.settle_in_time(1, false, Settle::Requeue).await.unwrap();
     let again = received(link.as_mut(), 1).await;
     assert!(again[0].redelivered && sequence(&again[0]) == 0);
-    link.settle(4, true, Settle::Requeue).await.unwrap();
+    link.settle_in_time(4, true, Settle::Requeue).await.unwrap();
     assert!(received(link.as_mut(), 3).await.iter().all(|d| d.redelivered));
     connection.close(PATIENCE).await;
 }
@@ -83,8 +83,8 @@ pub async fn a_rejected_message_tells_of_its_death(bench: &Bench<'_>) {
     bench.fill(&queue.name, 3).await;
     let (connection, mut link) = bench.subscribe(&queue.name).await;
     assert!(received(link.as_mut(), 3).await.iter().all(|d| d.death.is_none()));
-    link.settle(1, false, Settle::Reject).await.unwrap();
-    link.settle(3, true, Settle::Reject).await.unwrap();
+    link.settle_in_time(1, false, Settle::Reject).await.unwrap();
+    link.settle_in_time(3, true, Settle::Reject).await.unwrap();
     bench.wait_ready(&dead.name, 3).await;
     let (letters, mut link) = bench.subscribe(&dead.name).await;
     for delivery in received(link.as_mut(), 3).await {
@@ -123,7 +123,7 @@ pub async fn polling_goes_round_the_queues(bench: &Bench<'_>) {
     // It is still asking.
     bench.fill(&two.name, 1).await;
     assert_eq!(received(link.as_mut(), 1).await[0].queue, 1);
-    link.settle(7, true, Settle::Ack).await.unwrap();
+    link.settle_in_time(7, true, Settle::Ack).await.unwrap();
     link.close().await;
     connection.close(PATIENCE).await;
     bench.wait_ready(&one.name, 0).await;
@@ -159,15 +159,15 @@ pub async fn queues_of_one_channel_come_in_tag_order(bench: &Bench<'_>) {
     let mut seen = BTreeSet::new();
     let mut tag = 0;
     while seen.len() < 1_000 {
-        let mut deliveries = Vec::new();
+        let mut deliveries = Deliveries::default();
         within("a delivery", link.receive(&mut deliveries, 13)).await.unwrap();
         assert!(deliveries.len() <= 13);
-        for delivery in &deliveries {
+        for delivery in &opened(&deliveries) {
             assert_eq!(delivery.tag, tag + 1);
             tag = delivery.tag;
             assert!(seen.insert((delivery.queue, sequence(delivery))), "delivered twice");
         }
-        link.settle(tag, true, Settle::Ack).await.unwrap();
+        link.settle_in_time(tag, true, Settle::Ack).await.unwrap();
     }
     link.close().await;
     connection.close(PATIENCE).await;
@@ -201,12 +201,12 @@ async fn dropped_receives(bench: &Bench<'_>, poll: Option<Duration>, count: u64)
     let mut dropped = 0;
     within("all deliveries", async {
         for polls in (0..).map(|n| 1 + n % 3) {
-            let mut deliveries = Vec::new();
+            let mut deliveries = Deliveries::default();
             let receive = link.receive(&mut deliveries, 3);
             dropped += u32::from(cut_short(polls, receive).await.is_none());
-            sequences.extend(deliveries.iter().map(sequence));
+            sequences.extend(opened(&deliveries).iter().map(sequence));
             if let Some(last) = deliveries.last() {
-                link.settle(last.tag, true, Settle::Ack).await.unwrap();
+                link.settle_in_time(last.tag, true, Settle::Ack).await.unwrap();
             }
             if sequences.len() as u64 == count {
                 break;
@@ -234,10 +234,10 @@ pub async fn a_bad_ack_closes_the_channel_only(bench: &Bench<'_>) {
     bench.fill(&queue.name, 2).await;
     let (connection, mut link) = bench.subscribe(&queue.name).await;
     received(link.as_mut(), 2).await;
-    link.settle(99, false, Settle::Ack).await.unwrap();
+    link.settle_in_time(99, false, Settle::Ack).await.unwrap();
     let error = subscriber_failure(link.as_mut()).await;
     assert!(matches!(error, ClientError::ChannelClosed { code: 406, .. }), "{error:?}");
-    assert!(link.settle(1, false, Settle::Ack).await.is_err());
+    assert!(link.settle_in_time(1, false, Settle::Ack).await.is_err());
     bench.wait_ready(&queue.name, 2).await;
     let mut link = connection.open_subscriber(&subscription(&[&queue.name])).await.unwrap();
     assert!(received(link.as_mut(), 2).await.iter().all(|d| d.redelivered));
@@ -254,7 +254,7 @@ pub async fn ready_counts_and_knows_what_is_missing(bench: &Bench<'_>) {
     // It is bound as it was asked to be.
     let with = lurcher::client::PublisherSetup { exchange: "amq.direct".to_owned(), mandatory: true, ..setup() };
     let mut link = connection.open_publisher(&with).await.unwrap();
-    link.publish(&mut vec![message("conformance.ready", 1)]).await.unwrap();
+    publish(link.as_mut(), vec![message("conformance.ready", 1)]).await.unwrap();
     assert_eq!(settled(link.as_mut(), 1).await[0].outcome, lurcher::client::Outcome::Confirmed);
     bench.wait_ready(&queue.name, 1).await;
     let missing = subscription(&["conformance.no such queue"]);

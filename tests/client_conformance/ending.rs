@@ -40,7 +40,7 @@ pub async fn a_lost_connection_is_noticed_while_idle(bench: &Bench<'_>) {
     // Later calls say so at once.
     let error = connection.open_publisher(&setup()).await.err().expect("refused");
     assert!(matches!(error, ClientError::ConnectionLost { .. }), "{error:?}");
-    assert!(confirmed.publish(&mut vec![message(&queue.name, 1)]).await.is_err());
+    assert!(publish(confirmed.as_mut(), vec![message(&queue.name, 1)]).await.is_err());
     connection.close(PATIENCE).await;
 }
 
@@ -49,10 +49,10 @@ pub async fn a_lost_connection_fails_what_is_in_flight(bench: &Bench<'_>) {
     let gate = Gate::open(bench.broker.amqp_port).await;
     let connection = bench.client.connect(&gate.endpoint(bench), "conformance").await.unwrap();
     let mut link = connection.open_publisher(&setup()).await.unwrap();
-    link.publish(&mut vec![message(&queue.name, 1)]).await.unwrap();
+    publish(link.as_mut(), vec![message(&queue.name, 1)]).await.unwrap();
     settled(link.as_mut(), 1).await;
     gate.stop();
-    link.publish(&mut vec![message(&queue.name, 2)]).await.unwrap();
+    publish(link.as_mut(), vec![message(&queue.name, 2)]).await.unwrap();
     gate.cut();
     let error = publisher_failure(link.as_mut()).await;
     assert!(matches!(error, ClientError::ConnectionLost { .. }), "{error:?}");
@@ -66,7 +66,7 @@ pub async fn alarms_are_noticed(bench: &Bench<'_>) {
     assert_eq!(connection.take_notices(), []);
     bench.broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
     // The broker tells a connection only once it publishes.
-    let _ = link.publish(&mut vec![message(&queue.name, 1)]).await;
+    let _ = publish(link.as_mut(), vec![message(&queue.name, 1)]).await;
     let wait = |expected: usize| {
         let connection = &connection;
         async move {
@@ -95,7 +95,7 @@ pub async fn a_blocked_connection_closes_in_time(bench: &Bench<'_>) {
     let connection = bench.connect().await;
     let mut link = connection.open_publisher(&setup()).await.unwrap();
     bench.broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
-    let _ = link.publish(&mut vec![message(&queue.name, 1)]).await;
+    let _ = publish(link.as_mut(), vec![message(&queue.name, 1)]).await;
     within("the notice", async {
         while connection.take_notices().is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -172,7 +172,7 @@ pub async fn a_vanished_peer_does_not_hold_up_the_end(bench: &Bench<'_>) {
     let mut link = closed.open_publisher(&setup()).await.unwrap();
     let _subscriber = dropped.open_subscriber(&subscription(&[&queue.name])).await.unwrap();
     gate.stop();
-    link.publish(&mut vec![message(&queue.name, 1)]).await.unwrap();
+    publish(link.as_mut(), vec![message(&queue.name, 1)]).await.unwrap();
     let began = Instant::now();
     within("the close", closed.close(Duration::from_millis(300))).await;
     assert!(began.elapsed() >= Duration::from_millis(300), "it said goodbye to nobody");

@@ -18,6 +18,7 @@ mod secure;
 use bench::Bench;
 use lurcher::client::Client;
 use lurcher::client::lapin::Lapin;
+use lurcher::client::wire::Wire;
 use support::{Broker, Wishes};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,6 +26,12 @@ async fn lapin_conforms() {
     let broker = Broker::start(Wishes::default()).await;
     conforms(&Lapin, &broker).await;
     ending::no_thread_is_left("lapin-io-loop").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wire_conforms() {
+    let broker = Broker::start(Wishes::default()).await;
+    conforms(&Wire, &broker).await;
 }
 
 /// Runs a check and says which one it is: a panic alone would not.

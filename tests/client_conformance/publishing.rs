@@ -1,6 +1,7 @@
 //! Checks of the publishing side.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,9 +17,7 @@ pub async fn one_message_is_confirmed(bench: &Bench<'_>) {
     let queue = bench.queue(json!({})).await;
     let connection = bench.connect().await;
     let mut link = connection.open_publisher(&setup()).await.unwrap();
-    let mut batch = vec![message(&queue.name, 42)];
-    link.publish(&mut batch).await.unwrap();
-    assert!(batch.is_empty());
+    publish(link.as_mut(), [message(&queue.name, 42)]).await.unwrap();
     let settled = settled(link.as_mut(), 1).await;
     assert_eq!((settled[0].token, &settled[0].outcome), (42, &Outcome::Confirmed));
     link.close().await;
@@ -32,7 +31,7 @@ pub async fn a_thousand_are_confirmed_once_each(bench: &Bench<'_>) {
     let mut link = connection.open_publisher(&setup()).await.unwrap();
     for batch in 0..10 {
         let batch = batch * 100;
-        link.publish(&mut (batch..batch + 100).map(|n| message(&queue.name, n)).collect()).await.unwrap();
+        publish(link.as_mut(), (batch..batch + 100).map(|n| message(&queue.name, n))).await.unwrap();
     }
     let settled = settled(link.as_mut(), 1_000).await;
     assert!(settled.iter().all(|s| s.outcome == Outcome::Confirmed));
@@ -57,7 +56,7 @@ pub async fn a_full_queue_nacks(bench: &Bench<'_>) {
     let queue = bench.queue(json!({ "x-max-length": 5, "x-overflow": "reject-publish" })).await;
     let connection = bench.connect().await;
     let mut link = connection.open_publisher(&setup()).await.unwrap();
-    link.publish(&mut (0..20).map(|n| message(&queue.name, n)).collect()).await.unwrap();
+    publish(link.as_mut(), (0..20).map(|n| message(&queue.name, n))).await.unwrap();
     let mut settled = settled(link.as_mut(), 20).await;
     settled.sort_by_key(|s| s.token);
     let nacked: Vec<u64> = settled.iter().filter(|s| s.outcome == Outcome::Nacked).map(|s| s.token).collect();
@@ -75,7 +74,7 @@ pub async fn returns_are_told_apart_from_confirms(bench: &Bench<'_>) {
         let unroutable = |n: u64| n % 3 == 1 || n.is_multiple_of(7);
         let tokens = round * 2_000..(round + 1) * 2_000;
         let key = |n| if unroutable(n) { "conformance.no such queue" } else { queue.name.as_str() };
-        link.publish(&mut tokens.clone().map(|n| message(key(n), n)).collect()).await.unwrap();
+        publish(link.as_mut(), tokens.clone().map(|n| message(key(n), n))).await.unwrap();
         let mut settled = settled(link.as_mut(), 2_000).await;
         settled.sort_by_key(|s| s.token);
         for (n, settlement) in tokens.zip(settled) {
@@ -98,7 +97,7 @@ pub async fn returns_come_without_confirms_too(bench: &Bench<'_>) {
     let with = PublisherSetup { mandatory: true, confirms: false, ..setup() };
     let mut link = connection.open_publisher(&with).await.unwrap();
     let key = |n| if n % 2 == 0 { queue.name.as_str() } else { "conformance.no such queue" };
-    link.publish(&mut (0..100).map(|n| message(key(n), n)).collect()).await.unwrap();
+    publish(link.as_mut(), (0..100).map(|n| message(key(n), n))).await.unwrap();
     let tokens: BTreeSet<u64> = settled(link.as_mut(), 50).await.iter().map(|s| s.token).collect();
     assert_eq!(tokens, (0..50).map(|n| n * 2 + 1).collect());
 
@@ -106,7 +105,7 @@ pub async fn returns_come_without_confirms_too(bench: &Bench<'_>) {
     let stamp = Stamp { run: 7, publisher: 1, attempt: 0, sequence: 1_000, intended_us: 0, lag_us: 0 }.encode(b"body");
     let mut in_header = outgoing("conformance.no such queue", 1_000, Bytes::from_static(b"body"));
     in_header.properties.stamp = Some(stamp);
-    link.publish(&mut vec![in_header]).await.unwrap();
+    publish(link.as_mut(), vec![in_header]).await.unwrap();
     assert_eq!(settled(link.as_mut(), 1).await[0].token, 1_000);
     connection.close(PATIENCE).await;
 }
@@ -118,17 +117,17 @@ pub async fn a_missing_exchange_closes_the_channel_only(bench: &Bench<'_>) {
         let with = PublisherSetup { exchange: "no such exchange".to_owned(), confirms, ..setup() };
         let mut link = connection.open_publisher(&with).await.unwrap();
         // The broker's answer may come while the batch is still being handed over.
-        let _ = link.publish(&mut (0..10).map(|n| message("key", n)).collect()).await;
+        let _ = publish(link.as_mut(), (0..10).map(|n| message("key", n))).await;
         let error = publisher_failure(link.as_mut()).await;
         let ClientError::ChannelClosed { code: 404, reason } = &error else { panic!("{error:?}") };
         assert!(reason.contains("no such exchange"), "{reason}");
         assert!(error.is_channel_only());
         // It stays out of use, and says the same.
-        let again = link.publish(&mut vec![message("key", 99)]).await.unwrap_err();
+        let again = publish(link.as_mut(), vec![message("key", 99)]).await.unwrap_err();
         assert_eq!(again.to_string(), error.to_string());
     }
     let mut link = connection.open_publisher(&setup()).await.unwrap();
-    link.publish(&mut vec![message(&queue.name, 1)]).await.unwrap();
+    publish(link.as_mut(), vec![message(&queue.name, 1)]).await.unwrap();
     settled(link.as_mut(), 1).await;
     connection.close(PATIENCE).await;
 }
@@ -137,9 +136,9 @@ pub async fn what_does_not_fit_is_refused(bench: &Bench<'_>) {
     let queue = bench.queue(json!({})).await;
     let connection = bench.connect().await;
     let mut link = connection.open_publisher(&setup()).await.unwrap();
-    let error = link.publish(&mut vec![message(&"k".repeat(256), 1)]).await.unwrap_err();
+    let error = publish(link.as_mut(), vec![message(&"k".repeat(256), 1)]).await.unwrap_err();
     assert!(matches!(error, ClientError::Unfit { .. }), "{error:?}");
-    link.publish(&mut vec![message(&queue.name, 2)]).await.unwrap();
+    publish(link.as_mut(), vec![message(&queue.name, 2)]).await.unwrap();
     assert_eq!(settled(link.as_mut(), 1).await[0].token, 2);
     connection.close(PATIENCE).await;
 }
@@ -150,8 +149,8 @@ pub async fn bodies_of_every_size_arrive_whole(bench: &Bench<'_>) {
     let connection = bench.connect().await;
     let mut link = connection.open_publisher(&setup()).await.unwrap();
     let body = |size: usize| Bytes::from_iter((0..size).map(|n| (n % 251) as u8));
-    let mut batch = sizes.iter().enumerate().map(|(n, size)| outgoing(&queue.name, n as u64, body(*size))).collect();
-    link.publish(&mut batch).await.unwrap();
+    let batch = sizes.iter().enumerate().map(|(n, size)| outgoing(&queue.name, n as u64, body(*size)));
+    publish(link.as_mut(), batch).await.unwrap();
     settled(link.as_mut(), sizes.len()).await;
     connection.close(PATIENCE).await;
 
@@ -170,7 +169,7 @@ pub async fn every_property_arrives(bench: &Bench<'_>) {
     sent.properties = Properties {
         priority: Some(7),
         stamp: Some(stamp),
-        more: Some(Box::new(MoreProperties {
+        more: Some(Arc::new(MoreProperties {
             expiration_ms: Some(600_000),
             content_type: text("application/json"),
             content_encoding: text("identity"),
@@ -186,9 +185,9 @@ pub async fn every_property_arrives(bench: &Bench<'_>) {
     let mut link = connection.open_publisher(&setup()).await.unwrap();
     let transient = PublisherSetup { persistent: false, ..setup() };
     let mut transient = connection.open_publisher(&transient).await.unwrap();
-    link.publish(&mut vec![sent]).await.unwrap();
+    publish(link.as_mut(), vec![sent]).await.unwrap();
     settled(link.as_mut(), 1).await;
-    transient.publish(&mut vec![message(&queue.name, 2)]).await.unwrap();
+    publish(transient.as_mut(), vec![message(&queue.name, 2)]).await.unwrap();
     settled(transient.as_mut(), 1).await;
     connection.close(PATIENCE).await;
 
@@ -221,7 +220,7 @@ pub async fn dropped_waits_lose_no_settlement(bench: &Bench<'_>) {
     let mut settled = Vec::new();
     for batch in 0..50 {
         let batch = batch * 20;
-        link.publish(&mut (batch..batch + 20).map(|n| message(&queue.name, n)).collect()).await.unwrap();
+        publish(link.as_mut(), (batch..batch + 20).map(|n| message(&queue.name, n))).await.unwrap();
         let _ = cut_short(1 + batch % 3, link.settlements(&mut settled)).await;
     }
     within("the rest", async {
@@ -243,7 +242,7 @@ pub async fn a_dropped_publish_is_settled_all_the_same(bench: &Bench<'_>) {
     let mut dropped = 0;
     for batch in 0..50 {
         let body = Bytes::from(vec![0; 64 * 1_024]);
-        let mut batch = (batch * 4..batch * 4 + 4).map(|n| outgoing(&queue.name, n, body.clone())).collect();
+        let mut batch = outbox((batch * 4..batch * 4 + 4).map(|n| outgoing(&queue.name, n, body.clone())));
         dropped += u32::from(cut_short(1, link.publish(&mut batch)).await.is_none());
     }
     assert!(dropped > 0, "no publish was cut short: the check shows nothing");

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lurcher::client::lapin::Lapin;
+use lurcher::client::wire::Wire;
 use lurcher::client::{Client, ClientError};
 use lurcher::endpoint::{Credentials, Endpoint, TlsFiles};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
@@ -29,8 +30,8 @@ fn issue(directory: &Path, name: &str, common_name: &str, usage: ExtendedKeyUsag
     std::fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
 }
 
-async fn refusal(endpoint: &Endpoint) -> ClientError {
-    Lapin.connect(endpoint, "conformance").await.err().expect("refused")
+async fn refusal(client: &dyn Client, endpoint: &Endpoint) -> ClientError {
+    client.connect(endpoint, "conformance").await.err().expect("refused")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,6 +50,12 @@ async fn tls_trusts_only_what_it_is_told_to() {
         certificates: Some(directory),
     })
     .await;
+    for client in [&Lapin as &dyn Client, &Wire] {
+        trusts_only_what_it_is_told_to(client, &broker, directory).await;
+    }
+}
+
+async fn trusts_only_what_it_is_told_to(client: &dyn Client, broker: &Broker, directory: &Path) {
     let trusting = |ca: &str| TlsFiles { ca: Some(directory.join(ca)), ..TlsFiles::default() };
     let identity = |name: &str| TlsFiles {
         cert: Some(directory.join(format!("{name}.pem"))),
@@ -58,29 +65,29 @@ async fn tls_trusts_only_what_it_is_told_to() {
 
     for host in ["localhost", "127.0.0.1"] {
         let endpoint = Endpoint { host: host.to_owned(), ..broker.tls_endpoint(trusting("ca.pem")) };
-        let connection = Lapin.connect(&endpoint, "conformance").await.unwrap();
+        let connection = client.connect(&endpoint, "conformance").await.unwrap();
         assert_eq!(connection.ready("no such queue").await.unwrap(), None);
         connection.close(Duration::from_secs(5)).await;
     }
     for untrusted in [trusting("other.pem"), TlsFiles::default()] {
-        let error = refusal(&broker.tls_endpoint(untrusted)).await;
+        let error = refusal(client, &broker.tls_endpoint(untrusted)).await;
         let ClientError::Connect { endpoint, reason } = &error else { panic!("{error:?}") };
         assert!(endpoint.starts_with("amqps://") && reason.contains("UnknownIssuer"), "{error}");
     }
 
     // The encryption is not left out in silence where the broker speaks plain AMQP.
     let plain = Endpoint { port: broker.amqp_port, ..broker.tls_endpoint(trusting("ca.pem")) };
-    assert!(matches!(refusal(&plain).await, ClientError::Connect { .. }));
+    assert!(matches!(refusal(client, &plain).await, ClientError::Connect { .. }));
 
     let external = |files| Endpoint { credentials: Credentials::External, ..broker.tls_endpoint(files) };
-    let connection = Lapin.connect(&external(identity("client")), "conformance").await.unwrap();
+    let connection = client.connect(&external(identity("client")), "conformance").await.unwrap();
     connection.close(Duration::from_secs(5)).await;
     for unknown in [identity("stranger"), trusting("ca.pem")] {
-        let error = refusal(&external(unknown)).await;
+        let error = refusal(client, &external(unknown)).await;
         assert!(matches!(error, ClientError::Refused { .. }), "{error:?}");
     }
 
     let missing = TlsFiles { ca: Some(directory.join("missing.pem")), ..TlsFiles::default() };
-    let error = refusal(&broker.tls_endpoint(missing)).await;
+    let error = refusal(client, &broker.tls_endpoint(missing)).await;
     assert!(matches!(&error, ClientError::Tls { path, .. } if path.ends_with("missing.pem")), "{error:?}");
 }

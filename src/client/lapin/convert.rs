@@ -1,54 +1,15 @@
 //! Between the port's types and AMQP's: values, properties, what a delivery carries. Pure.
 
 use ::lapin::BasicProperties;
-use ::lapin::types::{AMQPValue, ByteArray, FieldArray, FieldTable, LongString, ShortString};
-use bytes::Bytes;
-use serde_json::Value;
+use ::lapin::types::{AMQPValue, ByteArray, FieldTable};
 
-use super::super::{ClientError, Death, Delivery, MoreProperties, Properties};
-use crate::plan::{Arguments, StreamOffset};
+use super::super::convert::{short, table};
+use super::super::{ClientError, Death, Deliveries, Delivery, MoreProperties, Properties};
 use crate::stamp::{Reading, STAMP_HEADER, STAMP_LEN, Stamp};
 
 /// AMQP delivery modes (AMQP 0-9-1, class basic).
 const TRANSIENT: u8 = 1;
 const PERSISTENT: u8 = 2;
-
-/// Text as a short string, which holds at most 255 bytes (AMQP 0-9-1, section 4.2.5.3).
-pub(crate) fn short(text: &str, what: &str) -> Result<ShortString, ClientError> {
-    ShortString::try_new(text).map_err(|error| ClientError::Unfit { what: what.to_owned(), reason: error.to_string() })
-}
-
-/// Arguments or headers as an AMQP table.
-pub(super) fn table(values: &Arguments) -> Result<FieldTable, ClientError> {
-    let mut table = FieldTable::default();
-    for (key, value) in values {
-        table.insert(short(key, "name of an argument")?, self::value(value)?);
-    }
-    Ok(table)
-}
-
-/// A free value: whole numbers become 64-bit integers, others doubles.
-fn value(value: &Value) -> Result<AMQPValue, ClientError> {
-    Ok(match value {
-        Value::Null => AMQPValue::Void,
-        Value::Bool(flag) => AMQPValue::Boolean(*flag),
-        Value::Number(number) => match number.as_i64() {
-            Some(whole) => AMQPValue::LongLongInt(whole),
-            None => AMQPValue::Double(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        Value::String(text) => AMQPValue::LongString(LongString::from(text.as_str())),
-        Value::Array(items) => {
-            AMQPValue::FieldArray(FieldArray::from(items.iter().map(self::value).collect::<Result<Vec<_>, _>>()?))
-        }
-        Value::Object(fields) => {
-            let mut table = FieldTable::default();
-            for (key, value) in fields {
-                table.insert(short(key, "name of a field")?, self::value(value)?);
-            }
-            AMQPValue::FieldTable(table)
-        }
-    })
-}
 
 /// A message's properties on the wire.
 pub(super) fn properties(from: &Properties, persistent: bool) -> Result<BasicProperties, ClientError> {
@@ -102,28 +63,8 @@ fn more_properties(mut to: BasicProperties, from: &MoreProperties) -> Result<Bas
     Ok(to)
 }
 
-/// Arguments of `basic.consume`.
-pub(super) fn consume_arguments(priority: i32, offset: Option<&StreamOffset>) -> FieldTable {
-    let mut arguments = FieldTable::default();
-    if priority != 0 {
-        arguments.insert("x-priority".into(), AMQPValue::LongInt(priority));
-    }
-    if let Some(offset) = offset {
-        let value = match offset {
-            StreamOffset::First => AMQPValue::LongString("first".into()),
-            StreamOffset::Last => AMQPValue::LongString("last".into()),
-            StreamOffset::Next => AMQPValue::LongString("next".into()),
-            StreamOffset::At(offset) => AMQPValue::LongLongInt(i64::try_from(*offset).unwrap_or(i64::MAX)),
-            // The broker reads whole units only.
-            StreamOffset::Ago(span) => AMQPValue::LongString(format!("{}s", span.0.as_secs().max(1)).into()),
-        };
-        arguments.insert("x-stream-offset".into(), value);
-    }
-    arguments
-}
-
-/// A delivery of lapin's as the port knows it.
-pub(super) fn delivery(queue: usize, from: ::lapin::message::Delivery) -> Delivery {
+/// A delivery of lapin's as the port knows it, without its body.
+pub(super) fn delivery(queue: usize, from: &::lapin::message::Delivery) -> Delivery {
     let headers = from.properties.headers().as_ref();
     Delivery {
         queue,
@@ -131,8 +72,13 @@ pub(super) fn delivery(queue: usize, from: ::lapin::message::Delivery) -> Delive
         redelivered: from.redelivered,
         stamp: headers.and_then(stamp),
         death: headers.and_then(death).map(Box::new),
-        body: Bytes::from(from.data),
+        body: 0..0,
     }
+}
+
+/// Adds a delivery of lapin's to those that are handed over.
+pub(super) fn hand_over(queue: usize, from: &::lapin::message::Delivery, to: &mut Deliveries) {
+    to.push(delivery(queue, from), &from.data);
 }
 
 /// The sequence in a message's stamp, whichever run it belongs to; none where there is no whole stamp.

@@ -8,7 +8,7 @@ use ::lapin::{Channel, ExchangeKind as LapinKind, Queue};
 use futures_util::future::Either;
 
 use super::super::ClientError;
-use super::convert::{short, table};
+use super::super::convert::{short, table};
 use crate::plan::{BindingPlan, ExchangeKind, ExchangePlan, QueuePlan};
 
 /// Declares an exchange; `passive` only asks whether it exists.

@@ -5,19 +5,16 @@
 
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::Duration;
 
 use ::lapin::AsyncTcpStream;
-use ::lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
+use ::lapin::tcp::RustlsConnector;
 use ::lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use async_rs::traits::Reactor;
 use async_rs::{Tokio, TokioRuntime};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::super::ClientError;
-use crate::endpoint::{Credentials, Endpoint, TlsFiles};
+use super::super::{ClientError, tls};
+use crate::endpoint::{Credentials, Endpoint};
 
 /// How long TCP, TLS and the AMQP handshake may take together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,7 +43,7 @@ impl Drop for Cutter {
 
 /// Dials the endpoint, TLS included.
 pub(super) async fn dial(endpoint: &Endpoint, runtime: &TokioRuntime) -> Result<(Stream, Cutter), ClientError> {
-    let connector = endpoint.tls.as_ref().map(tls_connector).transpose()?;
+    let connector = endpoint.tls.as_ref().map(tls::config).transpose()?.map(RustlsConnector::from);
     let failed =
         |error: std::io::Error| ClientError::Connect { endpoint: endpoint.to_string(), reason: error.to_string() };
     let addresses = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await.map_err(failed)?;
@@ -83,41 +80,6 @@ pub(super) fn uri(endpoint: &Endpoint) -> AMQPUri {
     }
 }
 
-/// A connector that trusts the given authorities and no others; the system's where none are given.
-fn tls_connector(files: &TlsFiles) -> Result<RustlsConnector, ClientError> {
-    let config = match &files.ca {
-        Some(ca) => RustlsConnectorConfig::default().with_parsable_certificates(certificates(ca)?),
-        None => RustlsConnectorConfig::new_with_native_certs()
-            .map_err(|error| tls_error(Path::new("of the system's authorities"), &error))?,
-    };
-    match (&files.cert, &files.key) {
-        (None, None) => {
-            let ca = files.ca.as_deref().unwrap_or(Path::new("of the system's authorities"));
-            config.connector_with_no_client_auth().map_err(|error| tls_error(ca, &error))
-        }
-        (Some(cert), Some(key)) => {
-            let chain = certificates(cert)?;
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| tls_error(key, &error))?;
-            config.connector_with_single_cert(chain, private).map_err(|error| tls_error(cert, &error))
-        }
-        (Some(cert), None) => Err(tls_error(cert, &"a client certificate needs its private key beside it")),
-        (None, Some(key)) => Err(tls_error(key, &"a private key needs its client certificate beside it")),
-    }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-    let failed = |error: rustls::pki_types::pem::Error| tls_error(path, &error);
-    let found = CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    if found.is_empty() {
-        return Err(tls_error(path, &"it holds no certificate in PEM"));
-    }
-    Ok(found)
-}
-
-fn tls_error(path: &Path, reason: &dyn std::fmt::Display) -> ClientError {
-    ClientError::Tls { path: path.display().to_string(), reason: reason.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,18 +107,5 @@ mod tests {
     fn a_password_and_a_virtual_host_are_handed_over_as_they_are() {
         let uri = uri(&endpoint(None));
         assert_eq!((uri.authority.userinfo.password.as_str(), uri.vhost.as_str()), ("p@:/", "/a b"));
-    }
-
-    #[test]
-    fn tls_errors_name_the_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let missing = directory.path().join("missing.pem");
-        let empty = directory.path().join("empty.pem");
-        std::fs::write(&empty, "no certificate").unwrap();
-        for path in [missing, empty] {
-            let files = TlsFiles { ca: Some(path.clone()), ..TlsFiles::default() };
-            let error = tls_connector(&files).expect_err("refused").to_string();
-            assert!(error.contains(&path.display().to_string()), "{error}");
-        }
     }
 }

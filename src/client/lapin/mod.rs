@@ -10,6 +10,7 @@
 mod convert;
 mod declare;
 mod dial;
+mod ending;
 mod poller;
 mod publisher;
 mod subscriber;
@@ -27,6 +28,7 @@ use tokio::sync::Mutex;
 use self::poller::Poller;
 use self::publisher::Publisher;
 use self::subscriber::{Subscriber, Subscription};
+use super::convert::consume_arguments;
 use super::{
     Client, ClientError, Connection, Notice, PublisherLink, PublisherSetup, QueueSubscription, SubscriberLink,
     SubscriberSetup,
@@ -34,7 +36,7 @@ use super::{
 use crate::endpoint::Endpoint;
 use crate::plan::{BindingPlan, PrefetchScope, QueuePlan};
 
-pub(crate) use convert::short;
+pub(crate) use super::convert::short;
 pub(crate) use declare::{bind, declare_exchange, declare_queue};
 pub(crate) use wire::Wire;
 
@@ -139,7 +141,7 @@ impl LapinConnection {
         queue: &QueueSubscription,
     ) -> Result<Subscription, ClientError> {
         let options = BasicConsumeOptions { no_ack: setup.auto_ack, ..BasicConsumeOptions::default() };
-        let arguments = convert::consume_arguments(setup.priority, queue.offset.as_ref());
+        let arguments = consume_arguments(setup.priority, queue.offset.as_ref());
         let consume = channel.basic_consume(short(&queue.name, "queue name")?, short("", "tag")?, options, arguments);
         let consumer = self.wire.ask(channel, &format!("subscribe to queue `{}`", queue.name), consume).await?;
         Ok(Subscription { number: queue.number, name: queue.name.clone(), consumer })

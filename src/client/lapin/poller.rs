@@ -1,8 +1,9 @@
 //! A channel that consumes by asking: `basic.get`, one queue after the other.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ::lapin::Channel;
@@ -10,10 +11,12 @@ use ::lapin::message::BasicGetMessage;
 use ::lapin::options::BasicGetOptions;
 use ::lapin::types::ShortString;
 use async_trait::async_trait;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Sleep, sleep};
 
-use super::super::{ClientError, Delivery, Settle, SubscriberLink, SubscriberSetup};
+use super::super::convert::short;
+use super::super::{ClientError, Deliveries, Settle, SubscriberLink, SubscriberSetup};
 use super::convert;
+use super::ending::Ending;
 use super::subscriber::Settler;
 use super::wire::Wire;
 
@@ -34,9 +37,9 @@ pub(super) struct Poller {
     asked: Option<Question>,
     /// Queues in a row that were empty.
     empty: usize,
-    not_before: Option<Instant>,
+    resting: Option<Pin<Box<Sleep>>>,
     settler: Settler,
-    failure: Option<ClientError>,
+    ending: Ending,
 }
 
 impl Poller {
@@ -47,8 +50,9 @@ impl Poller {
         pause: Duration,
     ) -> Result<Self, ClientError> {
         let channel = Arc::new(channel);
-        let queues = setup.queues.iter().map(|queue| Ok((queue.number, convert::short(&queue.name, "queue name")?)));
+        let queues = setup.queues.iter().map(|queue| Ok((queue.number, short(&queue.name, "queue name")?)));
         Ok(Self {
+            ending: Ending::new(&wire, &channel),
             wire,
             settler: Settler::new(Arc::clone(&channel)),
             channel,
@@ -58,8 +62,7 @@ impl Poller {
             place: 0,
             asked: None,
             empty: 0,
-            not_before: None,
-            failure: None,
+            resting: None,
         })
     }
 
@@ -69,12 +72,12 @@ impl Poller {
         Box::pin(async move { channel.basic_get(name, options).await })
     }
 
-    /// The next message. Everything that a cancelled call has begun is kept in `self`.
-    async fn next(&mut self) -> ::lapin::Result<Delivery> {
+    /// The next message, and the number of its queue.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<::lapin::Result<(usize, BasicGetMessage)>> {
         loop {
-            if let Some(when) = self.not_before {
-                sleep_until(when).await;
-                self.not_before = None;
+            if let Some(resting) = &mut self.resting {
+                ready!(resting.as_mut().poll(cx));
+                self.resting = None;
             }
             let question = match &mut self.asked {
                 Some(question) => question,
@@ -83,18 +86,18 @@ impl Poller {
                     self.asked.insert(question)
                 }
             };
-            let answer = poll_fn(|cx| question.as_mut().poll(cx)).await;
+            let answer = ready!(question.as_mut().poll(cx));
             self.asked = None;
             let number = self.queues.get(self.place).map_or(0, |(number, _)| *number);
             self.place = (self.place + 1) % self.queues.len().max(1);
             if let Some(message) = answer? {
                 self.empty = 0;
-                return Ok(convert::delivery(number, message.delivery));
+                return Poll::Ready(Ok((number, message)));
             }
             self.empty += 1;
             if self.empty >= self.queues.len() {
                 self.empty = 0;
-                self.not_before = Some(Instant::now() + self.pause);
+                self.resting = Some(Box::pin(sleep(self.pause)));
             }
         }
     }
@@ -103,31 +106,35 @@ impl Poller {
 #[async_trait]
 impl SubscriberLink for Poller {
     /// One message at a time: to fetch more before handing over the first would hold it back.
-    async fn receive(&mut self, deliveries: &mut Vec<Delivery>, limit: usize) -> Result<(), ClientError> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        deliveries: &mut Deliveries,
+        limit: usize,
+    ) -> Poll<Result<(), ClientError>> {
+        if limit == 0 && self.ending.is_open() {
+            return Poll::Ready(Ok(()));
         }
-        if limit == 0 {
-            return Ok(());
-        }
-        let (wire, channel) = (Arc::clone(&self.wire), Arc::clone(&self.channel));
-        let error = tokio::select! {
-            biased;
-            message = self.next() => match message {
-                Ok(delivery) => {
-                    deliveries.push(delivery);
-                    return Ok(());
+        self.settler.poll_written(cx, &mut self.ending);
+        if self.ending.is_open() {
+            match self.poll_next(cx) {
+                Poll::Ready(Ok((number, message))) => {
+                    convert::hand_over(number, &message.delivery, deliveries);
+                    return Poll::Ready(Ok(()));
                 }
-                Err(error) => wire.explain(&channel, &error).await,
-            },
-            error = wire.ended(&channel) => error,
-        };
-        self.failure = Some(error.clone());
-        Err(error)
+                Poll::Ready(Err(error)) => self.ending.failed(error),
+                Poll::Pending => {}
+            }
+        }
+        self.ending.poll(cx).map(Err)
     }
 
-    async fn settle(&mut self, tag: u64, multiple: bool, settle: Settle) -> Result<(), ClientError> {
-        self.settler.settle(&self.wire, tag, multiple, settle).await
+    fn settle(&mut self, tag: u64, multiple: bool, settle: Settle) -> Result<(), ClientError> {
+        self.settler.settle(&mut self.ending, tag, multiple, settle)
+    }
+
+    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        self.settler.poll_room(cx, &mut self.ending)
     }
 
     async fn close(self: Box<Self>) {

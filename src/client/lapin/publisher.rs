@@ -4,10 +4,10 @@
 //! with the confirm that happens to come next, not with its own, so returns are matched by their stamp.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use ::lapin::message::BasicReturnMessage;
@@ -17,10 +17,12 @@ use ::lapin::{Channel, Confirmation, PublisherConfirm};
 use async_trait::async_trait;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::sleep;
+use tokio::time::{Interval, interval};
 
-use super::super::{ClientError, Outcome, Outgoing, PublisherLink, PublisherSetup, Settlement};
+use super::super::convert::short;
+use super::super::{ClientError, Outbox, Outcome, Outgoing, PublisherLink, PublisherSetup, Settlement};
 use super::convert;
+use super::ending::Ending;
 use super::wire::Wire;
 
 /// How often to look for returned messages where no confirm brings them.
@@ -47,15 +49,19 @@ pub(super) struct Publisher {
     returned: HashMap<u64, VecDeque<Outcome>>,
     /// lapin's error, found beside settlements that had to be told first.
     error: Option<::lapin::Error>,
-    /// Why the link is out of use.
-    failure: Option<ClientError>,
+    ending: Ending,
+    /// When to look for returned messages next, where no confirm brings them.
+    look: Interval,
 }
 
 impl Publisher {
     pub(super) fn new(wire: Arc<Wire>, channel: Channel, exchange: ShortString, setup: &PublisherSetup) -> Self {
+        let channel = Arc::new(channel);
         Self {
+            ending: Ending::new(&wire, &channel),
+            look: interval(RETURNS_EVERY),
             wire,
-            channel: Arc::new(channel),
+            channel,
             exchange,
             persistent: setup.persistent,
             mandatory: setup.mandatory,
@@ -65,19 +71,17 @@ impl Publisher {
             answered: VecDeque::new(),
             returned: HashMap::new(),
             error: None,
-            failure: None,
         }
     }
 
     /// What lapin queues at its first poll: polled in the order of the batch, the delivery tags follow that order.
-    fn hand_over(&self, message: Outgoing) -> Result<HandOver, ClientError> {
-        let routing_key = convert::short(&message.routing_key, "routing key")?;
+    fn hand_over(&self, message: &Outgoing, body: &[u8]) -> Result<HandOver, ClientError> {
+        let routing_key = short(&message.routing_key, "routing key")?;
+        let body = body.to_vec();
         let properties = convert::properties(&message.properties, self.persistent)?;
         let options = BasicPublishOptions { mandatory: self.mandatory, immediate: false };
         let (channel, exchange) = (Arc::clone(&self.channel), self.exchange.clone());
-        Ok(Box::pin(
-            async move { channel.basic_publish(exchange, routing_key, options, &message.body, properties).await },
-        ))
+        Ok(Box::pin(async move { channel.basic_publish(exchange, routing_key, options, &body, properties).await }))
     }
 
     fn written(&mut self, token: u64, confirm: PublisherConfirm) {
@@ -174,43 +178,34 @@ impl Publisher {
         }
     }
 
-    async fn unconfirmed_returns(&mut self, settled: &mut Vec<Settlement>) -> Result<(), ClientError> {
+    fn poll_unconfirmed_returns(
+        &mut self,
+        cx: &mut Context<'_>,
+        settled: &mut Vec<Settlement>,
+    ) -> Poll<Result<(), ClientError>> {
         let before = settled.len();
-        let (wire, channel) = (Arc::clone(&self.wire), Arc::clone(&self.channel));
-        let mut ended = std::pin::pin!(wire.ended(&channel));
-        loop {
-            // What a cancelled `publish` left behind still has to be written.
-            if let Poll::Ready(Err(error)) = poll_fn(|cx| Poll::Ready(self.poll_written(cx))).await {
-                return Err(self.fail(error).await);
-            }
-            if self.mandatory {
-                self.settle_returns(settled);
-            }
-            if settled.len() > before {
-                return Ok(());
-            }
-            tokio::select! {
-                error = &mut ended => {
-                    self.settle_returns(settled);
-                    self.failure = Some(error.clone());
-                    return if settled.len() > before { Ok(()) } else { Err(error) };
-                }
-                () = sleep(RETURNS_EVERY), if self.mandatory || !self.queued.is_empty() => {}
-            }
+        // What a publish that nobody waited for left behind still has to be written.
+        if let Poll::Ready(Err(error)) = self.poll_written(cx) {
+            self.fail(error);
+        }
+        while self.mandatory && self.look.poll_tick(cx).is_ready() {
+            self.settle_returns(settled);
+        }
+        let ended = self.ending.poll(cx);
+        if ended.is_ready() && self.mandatory {
+            self.settle_returns(settled);
+        }
+        match ended {
+            _ if settled.len() > before => Poll::Ready(Ok(())),
+            Poll::Ready(error) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
         }
     }
 
     /// Puts the link out of use. The confirms in flight know best why it ended.
-    async fn fail(&mut self, error: ::lapin::Error) -> ClientError {
-        poll_fn(|cx| {
-            self.poll_answers(cx);
-            Poll::Ready(())
-        })
-        .await;
-        let error = self.error.take().unwrap_or(error);
-        let error = self.wire.explain(&self.channel, &error).await;
-        self.failure = Some(error.clone());
-        error
+    fn fail(&mut self, error: ::lapin::Error) {
+        self.poll_answers(&mut Context::from_waker(Waker::noop()));
+        self.ending.failed(self.error.take().unwrap_or(error));
     }
 }
 
@@ -228,49 +223,56 @@ fn take_return(returned: &mut HashMap<u64, VecDeque<Outcome>>, token: u64) -> Op
 
 #[async_trait]
 impl PublisherLink for Publisher {
-    async fn publish(&mut self, batch: &mut Vec<Outgoing>) -> Result<(), ClientError> {
-        if let Some(failure) = &self.failure {
+    fn poll_publish(&mut self, cx: &mut Context<'_>, batch: &mut Outbox) -> Poll<Result<(), ClientError>> {
+        if !self.ending.is_open() {
             batch.clear();
-            return Err(failure.clone());
+            return self.ending.poll(cx).map(Err);
         }
-        for message in batch.drain(..) {
-            let token = message.token;
-            let mut hand_over = self.hand_over(message)?;
-            match poll_fn(|cx| Poll::Ready(hand_over.as_mut().poll(cx))).await {
-                Poll::Pending => self.queued.push_back((token, hand_over)),
-                Poll::Ready(Ok(confirm)) => self.written(token, confirm),
-                Poll::Ready(Err(error)) => return Err(self.fail(error).await),
+        let mut unfit = None;
+        for (message, body) in batch.iter() {
+            match self.hand_over(message, body) {
+                Ok(mut hand_over) => match hand_over.as_mut().poll(cx) {
+                    Poll::Pending => self.queued.push_back((message.token, hand_over)),
+                    Poll::Ready(Ok(confirm)) => self.written(message.token, confirm),
+                    Poll::Ready(Err(error)) => {
+                        self.fail(error);
+                        break;
+                    }
+                },
+                Err(error) => {
+                    unfit = Some(error);
+                    break;
+                }
             }
         }
-        match poll_fn(|cx| self.poll_written(cx)).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.fail(error).await),
+        batch.clear();
+        if let Some(error) = unfit {
+            return Poll::Ready(Err(error));
         }
+        if let Poll::Ready(Err(error)) = self.poll_written(cx) {
+            self.fail(error);
+        }
+        if !self.ending.is_open() {
+            return self.ending.poll(cx).map(Err);
+        }
+        if self.queued.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    async fn settlements(&mut self, settled: &mut Vec<Settlement>) -> Result<(), ClientError> {
-        if let Some(failure) = self.failure.clone() {
-            // What was settled before the failure is still told.
-            return match poll_fn(|cx| self.poll_settled(cx, settled)).now_or_never() {
-                Some(Ok(())) => Ok(()),
-                Some(Err(_)) | None => Err(failure),
-            };
-        }
+    fn poll_settlements(
+        &mut self,
+        cx: &mut Context<'_>,
+        settled: &mut Vec<Settlement>,
+    ) -> Poll<Result<(), ClientError>> {
         if !self.confirms {
-            return self.unconfirmed_returns(settled).await;
+            return self.poll_unconfirmed_returns(cx, settled);
         }
-        let (wire, channel) = (Arc::clone(&self.wire), Arc::clone(&self.channel));
-        tokio::select! {
-            biased;
-            result = poll_fn(|cx| self.poll_settled(cx, settled)) => match result {
-                Ok(()) => Ok(()),
-                Err(error) => Err(self.fail(error).await),
-            },
-            error = wire.ended(&channel) => {
-                self.failure = Some(error.clone());
-                Err(error)
-            }
+        // What was settled before a failure is still told.
+        match self.poll_settled(cx, settled) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) if self.ending.is_open() => self.fail(error),
+            Poll::Ready(Err(_)) | Poll::Pending => {}
         }
+        self.ending.poll(cx).map(Err)
     }
 
     async fn close(self: Box<Self>) {

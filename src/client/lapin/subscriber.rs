@@ -1,18 +1,19 @@
 //! A channel that consumes by subscription, and how a consuming channel settles.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use ::lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use ::lapin::{Channel, Consumer};
 use async_trait::async_trait;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 
-use super::super::{ClientError, Delivery, Settle, SubscriberLink};
+use super::super::{ClientError, Deliveries, Settle, SubscriberLink};
 use super::convert;
+use super::ending::Ending;
 use super::wire::Wire;
 
 /// One queue of the channel.
@@ -29,12 +30,12 @@ pub(super) struct Subscriber {
     subscriptions: Vec<Subscription>,
     /// Deliveries by tag that wait for one of a lower tag, which sits in another queue's buffer. Callers settle
     /// `multiple` up to a tag, so they must not see a tag before all lower ones.
-    early: BTreeMap<u64, Delivery>,
+    early: BTreeMap<u64, (usize, ::lapin::message::Delivery)>,
     next_tag: u64,
     settler: Settler,
     /// The end, found behind deliveries that had to be handed over first.
     end: Option<End>,
-    failure: Option<ClientError>,
+    ending: Ending,
 }
 
 /// How a subscription ended.
@@ -47,6 +48,7 @@ impl Subscriber {
     pub(super) fn new(wire: Arc<Wire>, channel: Channel, subscriptions: Vec<Subscription>) -> Self {
         let channel = Arc::new(channel);
         Self {
+            ending: Ending::new(&wire, &channel),
             wire,
             settler: Settler::new(Arc::clone(&channel)),
             channel,
@@ -54,14 +56,13 @@ impl Subscriber {
             early: BTreeMap::new(),
             next_tag: 1,
             end: None,
-            failure: None,
         }
     }
 
     fn poll_deliveries(
         &mut self,
         cx: &mut Context<'_>,
-        deliveries: &mut Vec<Delivery>,
+        deliveries: &mut Deliveries,
         limit: usize,
     ) -> Poll<Result<(), End>> {
         let before = deliveries.len();
@@ -78,29 +79,31 @@ impl Subscriber {
         }
     }
 
-    fn poll_subscriptions(&mut self, cx: &mut Context<'_>, deliveries: &mut Vec<Delivery>, limit: usize) {
+    fn poll_subscriptions(&mut self, cx: &mut Context<'_>, deliveries: &mut Deliveries, limit: usize) {
         if let [subscription] = self.subscriptions.as_mut_slice() {
-            self.end = poll_one(cx, subscription, limit, |delivery| deliveries.push(delivery));
+            let number = subscription.number;
+            self.end = poll_one(cx, subscription, limit, |delivery| convert::hand_over(number, &delivery, deliveries));
             return;
         }
         for subscription in &mut self.subscriptions {
+            let number = subscription.number;
             let ended = poll_one(cx, subscription, usize::MAX, |delivery| {
-                self.early.insert(delivery.tag, delivery);
+                self.early.insert(delivery.delivery_tag, (number, delivery));
             });
             self.end = self.end.take().or(ended);
         }
     }
 
     /// Moves up to `limit` deliveries out in the order of their tags. At the channel's end a gap is never filled.
-    fn release(&mut self, deliveries: &mut Vec<Delivery>, limit: usize, over_gaps: bool) {
+    fn release(&mut self, deliveries: &mut Deliveries, limit: usize, over_gaps: bool) {
         let mut room = limit;
         while room > 0
             && let Some(first) = self.early.first_entry()
             && (over_gaps || *first.key() == self.next_tag)
         {
-            let delivery = first.remove();
-            self.next_tag = delivery.tag + 1;
-            deliveries.push(delivery);
+            let (number, delivery) = first.remove();
+            self.next_tag = delivery.delivery_tag + 1;
+            convert::hand_over(number, &delivery, deliveries);
             room -= 1;
         }
     }
@@ -122,11 +125,11 @@ fn poll_one(
     cx: &mut Context<'_>,
     subscription: &mut Subscription,
     limit: usize,
-    mut take: impl FnMut(Delivery),
+    mut take: impl FnMut(::lapin::message::Delivery),
 ) -> Option<End> {
     for _ in 0..limit {
         match subscription.consumer.poll_next_unpin(cx) {
-            Poll::Ready(Some(Ok(delivery))) => take(convert::delivery(subscription.number, delivery)),
+            Poll::Ready(Some(Ok(delivery))) => take(delivery),
             Poll::Ready(Some(Err(error))) => return Some(End::Failed(error)),
             Poll::Ready(None) => return Some(End::Cancelled { queue: subscription.name.clone() }),
             Poll::Pending => break,
@@ -137,25 +140,32 @@ fn poll_one(
 
 #[async_trait]
 impl SubscriberLink for Subscriber {
-    async fn receive(&mut self, deliveries: &mut Vec<Delivery>, limit: usize) -> Result<(), ClientError> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        deliveries: &mut Deliveries,
+        limit: usize,
+    ) -> Poll<Result<(), ClientError>> {
+        if self.ending.is_open() {
+            match self.poll_deliveries(cx, deliveries, limit) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(end)) => {
+                    let (wire, channel) = (Arc::clone(&self.wire), Arc::clone(&self.channel));
+                    self.ending.explained_by(async move { explain(&wire, &channel, end).await });
+                }
+                Poll::Pending => {}
+            }
         }
-        let (wire, channel) = (Arc::clone(&self.wire), Arc::clone(&self.channel));
-        let error = tokio::select! {
-            biased;
-            result = poll_fn(|cx| self.poll_deliveries(cx, deliveries, limit)) => match result {
-                Ok(()) => return Ok(()),
-                Err(end) => explain(&wire, &channel, end).await,
-            },
-            error = wire.ended(&channel) => error,
-        };
-        self.failure = Some(error.clone());
-        Err(error)
+        self.settler.poll_written(cx, &mut self.ending);
+        self.ending.poll(cx).map(Err)
     }
 
-    async fn settle(&mut self, tag: u64, multiple: bool, settle: Settle) -> Result<(), ClientError> {
-        self.settler.settle(&self.wire, tag, multiple, settle).await
+    fn settle(&mut self, tag: u64, multiple: bool, settle: Settle) -> Result<(), ClientError> {
+        self.settler.settle(&mut self.ending, tag, multiple, settle)
+    }
+
+    fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        self.settler.poll_room(cx, &mut self.ending)
     }
 
     async fn close(self: Box<Self>) {
@@ -179,32 +189,49 @@ impl Settler {
         Self { channel, unwritten: VecDeque::new() }
     }
 
-    pub(super) async fn settle(
+    /// Queues a settlement.
+    pub(super) fn settle(
         &mut self,
-        wire: &Wire,
+        ending: &mut Ending,
         tag: u64,
         multiple: bool,
         settle: Settle,
     ) -> Result<(), ClientError> {
+        let mut unwoken = Context::from_waker(Waker::noop());
+        if !ending.is_open()
+            && let Poll::Ready(error) = ending.poll(&mut unwoken)
+        {
+            return Err(error);
+        }
         let mut written = self.command(tag, multiple, settle);
         // The first poll queues the frame.
-        match written.as_mut().now_or_never() {
-            None => self.unwritten.push_back(written),
-            Some(Ok(())) => {}
-            Some(Err(error)) => return Err(wire.explain(&self.channel, &error).await),
-        }
-        loop {
-            let full = self.unwritten.len() > UNWRITTEN_MAX;
-            let Some(oldest) = self.unwritten.front_mut() else { break };
-            let result =
-                if full { Some(poll_fn(|cx| oldest.as_mut().poll(cx)).await) } else { oldest.as_mut().now_or_never() };
-            match result {
-                None => break,
-                Some(Ok(())) => drop(self.unwritten.pop_front()),
-                Some(Err(error)) => return Err(wire.explain(&self.channel, &error).await),
-            }
+        match written.as_mut().poll(&mut unwoken) {
+            Poll::Pending => self.unwritten.push_back(written),
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => ending.failed(error),
         }
         Ok(())
+    }
+
+    /// Forgets what is written, and looks at the rest when woken.
+    pub(super) fn poll_written(&mut self, cx: &mut Context<'_>, ending: &mut Ending) {
+        while let Some(oldest) = self.unwritten.front_mut()
+            && let Poll::Ready(result) = oldest.as_mut().poll(cx)
+        {
+            self.unwritten.pop_front();
+            if let Err(error) = result {
+                ending.failed(error);
+            }
+        }
+    }
+
+    /// Waits where too many wait for the socket.
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>, ending: &mut Ending) -> Poll<Result<(), ClientError>> {
+        self.poll_written(cx, ending);
+        if !ending.is_open() {
+            return ending.poll(cx).map(Err);
+        }
+        if self.unwritten.len() > UNWRITTEN_MAX { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
     /// One message is given back with `basic.reject`, many with `basic.nack`, the only method for many. They differ

@@ -5,7 +5,7 @@ use super::producers::members;
 use super::values::listed;
 use crate::plan::draw::{self, Lane};
 use crate::plan::routing::Router;
-use crate::plan::{AckPlan, ClientKind, ConsumerFleet, PrefetchScope, StreamOffset, Subscriber, WorkPlan};
+use crate::plan::{AckPlan, ConsumerFleet, PrefetchScope, StreamOffset, Subscriber, WorkPlan};
 use crate::scenario::Consumer;
 use crate::scenario::consumer::{Ack, Work};
 use crate::units::Span;
@@ -30,7 +30,7 @@ pub(super) fn resolve(
         first_id += subscribers.len() as u64;
         fleets.push(ConsumerFleet {
             name: consumer.name.clone(),
-            client: consumer.client.unwrap_or(ClientKind::Lapin),
+            client: consumer.client.unwrap_or_default(),
             queues,
             prefetch: consumer.prefetch.unwrap_or(DEFAULT_PREFETCH),
             prefetch_scope: consumer.prefetch_scope.unwrap_or(PrefetchScope::Consumer),

@@ -7,9 +7,7 @@ use crate::plan::draw::{self, Lane};
 use crate::plan::fleet::{PropertiesPlan, SizePlan};
 use crate::plan::routing::Router;
 use crate::plan::schedule::{RateProfile, RateSegment};
-use crate::plan::{
-    Again, Arguments, BodyPlan, ClientKind, ConfirmPlan, Fields, ProducerFleet, Publisher, Route, divide,
-};
+use crate::plan::{Again, Arguments, BodyPlan, ConfirmPlan, Fields, ProducerFleet, Publisher, Route, divide};
 use crate::scenario::Producer;
 use crate::scenario::producer::{
     Body, Confirm, ConfirmWindow, Properties, RatePlan, RateStep, RoutingKey, Size, WeightedKey,
@@ -112,7 +110,7 @@ impl Reader<'_> {
         let (routes, routes_drawn) = self.routes(producer, &properties.headers);
         ProducerFleet {
             name: producer.name.clone(),
-            client: producer.client.unwrap_or(ClientKind::Lapin),
+            client: producer.client.unwrap_or_default(),
             exchange: producer.exchange.clone().unwrap_or_default(),
             routes,
             routes_drawn,

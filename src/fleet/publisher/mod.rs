@@ -1,0 +1,341 @@
+//! One publisher: sends what is due, watches for answers, and sends again what its fleet's plan says.
+
+mod answers;
+mod sending;
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use self::answers::Answers;
+use super::alarm::Alarm;
+use super::changes::Changes;
+use super::flights::{Flight, Flights};
+use super::message::MessageMaker;
+use super::meters::{ProducerMeters, add};
+use super::pace::Pace;
+use super::slot::{Held, Leaving, Slot};
+use super::{Shared, Stage, backoff, reached};
+use crate::client::{ClientError, Outbox, PublisherLink, PublisherSetup};
+use crate::ledger::Settled;
+use crate::ledger::incidents::IncidentKind;
+use crate::plan::{Again, FieldError, ProducerFleet, Publisher};
+
+/// A hand-over that takes longer was held up by the socket.
+const HELD_AFTER_US: u64 = 5_000;
+/// A publisher wakes to send at most this often, in microseconds: each time costs the processor as much as several
+/// messages do.
+const WAKE_EVERY_US: u64 = 200;
+/// How often a waiting publisher looks at its oldest flight and its connection, at the least.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// One publisher's task.
+pub struct PublisherTask {
+    shared: Arc<Shared>,
+    stage: watch::Receiver<Stage>,
+    slot: Arc<Slot>,
+    fleet: Arc<ProducerFleet>,
+    me: Publisher,
+    meters: Arc<ProducerMeters>,
+    messages: MessageMaker,
+    next: u64,
+    flights: Flights,
+    /// To be sent again, in order.
+    again: VecDeque<Flight>,
+    pace: Pace,
+    /// On its way to the client; used again and again, as those below.
+    batch: Outbox,
+    /// When the new messages of a batch should go, in microseconds on the run's clock.
+    due: Vec<u64>,
+    answers: Answers,
+    waits: Option<Waits>,
+    /// No further message will be sent for the first time.
+    finished: bool,
+    /// No answer is waited for either.
+    resting: bool,
+    /// Its first channel is open.
+    ready: bool,
+}
+
+/// What a publisher waits for beside answers.
+struct Waits {
+    alarm: Alarm,
+    look: Interval,
+    changes: Changes,
+    /// When it last woke to send, in microseconds on the run's clock.
+    woke_us: u64,
+}
+
+/// Why a link is left.
+enum Left {
+    /// All is sent and answered, or it is time to leave.
+    Done,
+    /// It failed.
+    Failed(ClientError),
+}
+
+impl PublisherTask {
+    /// # Errors
+    /// A property's text has a field that is unknown; the plan refuses these first.
+    pub fn new(
+        shared: &Arc<Shared>,
+        slot: Arc<Slot>,
+        fleet: &Arc<ProducerFleet>,
+        me: Publisher,
+        meters: Arc<ProducerMeters>,
+    ) -> Result<Self, FieldError> {
+        shared.publishers_busy.fetch_add(1, Ordering::AcqRel);
+        shared.publishers_sending.fetch_add(1, Ordering::AcqRel);
+        Ok(Self {
+            stage: shared.stage.clone(),
+            shared: Arc::clone(shared),
+            slot,
+            messages: MessageMaker::new(fleet)?,
+            fleet: Arc::clone(fleet),
+            me,
+            meters,
+            next: 0,
+            flights: Flights::default(),
+            again: VecDeque::new(),
+            pace: Pace::default(),
+            batch: Outbox::default(),
+            due: Vec::new(),
+            answers: Answers::default(),
+            waits: None,
+            finished: false,
+            resting: false,
+            ready: false,
+        })
+    }
+
+    /// Publishes until all is sent and answered, or until it is time to leave.
+    pub async fn run(mut self) {
+        let mut failed: Option<(Held, ClientError)> = None;
+        let mut failures = 0;
+        loop {
+            let connection_lost = failed.as_ref().filter(|(_, error)| !error.is_channel_only());
+            let lost = connection_lost.map(|(held, error)| (held.generation, error));
+            let Ok(held) = self.slot.get(lost, &mut self.stage.clone()).await else { break };
+            let sequence_before = self.next;
+            match self.on_connection(&held).await {
+                Left::Done => break,
+                Left::Failed(error) => {
+                    self.give_up_flights();
+                    if error.is_channel_only() {
+                        self.slot.journal(IncidentKind::ChannelClosed, error.to_string());
+                    }
+                    failures = if self.next > sequence_before { 0 } else { failures + 1 };
+                    if self.pause(failures).await.is_err() {
+                        break;
+                    }
+                    failed = Some((held, error));
+                }
+            }
+        }
+        self.leave();
+    }
+
+    /// Waits before a channel that keeps failing is opened again.
+    async fn pause(&mut self, failures: u64) -> Result<(), Leaving> {
+        if failures == 0 {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff::wait(self.me.seed, failures)) => Ok(()),
+            () = reached(&mut self.stage, Stage::Leave) => Err(Leaving),
+        }
+    }
+
+    async fn on_connection(&mut self, held: &Held) -> Left {
+        let setup = PublisherSetup {
+            exchange: self.fleet.exchange.clone(),
+            confirms: self.fleet.confirm.is_some(),
+            mandatory: self.fleet.mandatory,
+            persistent: self.fleet.persistent,
+        };
+        let mut link = match held.connection.open_publisher(&setup).await {
+            Ok(link) => link,
+            Err(error) => return Left::Failed(error),
+        };
+        if !std::mem::replace(&mut self.ready, true) {
+            self.shared.publishers_ready.fetch_add(1, Ordering::AcqRel);
+        }
+        reached(&mut self.stage, Stage::Load).await;
+        let left = self.on_link(&mut *link, held).await;
+        self.slot.journal_notices(&*held.connection);
+        if let Left::Done = left {
+            link.close().await;
+        }
+        left
+    }
+
+    async fn on_link(&mut self, link: &mut dyn PublisherLink, held: &Held) -> Left {
+        loop {
+            match self.shared.stage() {
+                Stage::Leave => return Left::Done,
+                Stage::Drain => self.finish(),
+                Stage::Ready | Stage::Load => {}
+            }
+            let due_us = self.fill();
+            let outcome = match self.batch.is_empty() {
+                false => match self.hand_over(link).await {
+                    // Answers that are there already open the window again, at no wait.
+                    Ok(()) => {
+                        futures_util::FutureExt::now_or_never(link.settlements(self.answers.told())).unwrap_or(Ok(()))
+                    }
+                    Err(error) => Err(error),
+                },
+                true if self.is_done() => return Left::Done,
+                true => self.wait(link, due_us, held).await,
+            };
+            self.settle();
+            if let Err(error) = outcome.and_then(|()| self.check_timeout()) {
+                return Left::Failed(error);
+            }
+        }
+    }
+
+    /// Nothing is left to send or to wait for. With confirms off a return may still come: that is waited for only as
+    /// long as others drain.
+    fn is_done(&mut self) -> bool {
+        if !self.finished || !self.flights.is_empty() || !self.again.is_empty() {
+            return false;
+        }
+        self.rest();
+        let returns_may_come = self.fleet.confirm.is_none() && self.fleet.mandatory;
+        !returns_may_come
+    }
+
+    async fn hand_over(&mut self, link: &mut dyn PublisherLink) -> Result<(), ClientError> {
+        let begun_us = self.shared.now_us();
+        let limit = self.answer_limit();
+        // What the socket takes at once needs no clock beside it.
+        let at_once = poll_fn(|cx| Poll::Ready(link.poll_publish(cx, &mut self.batch))).await;
+        let handed = match at_once {
+            Poll::Ready(handed) => Ok(handed),
+            Poll::Pending => tokio::select! {
+                biased;
+                handed = tokio::time::timeout(limit, link.publish(&mut self.batch)) => handed,
+                // Whoever leaves does not wait for a socket that takes nothing.
+                () = reached(&mut self.stage, Stage::Leave) => Ok(Ok(())),
+            },
+        };
+        let now_us = self.shared.now_us();
+        if now_us.saturating_sub(begun_us) > HELD_AFTER_US {
+            self.pace.hold(begun_us);
+            self.pace.release(now_us);
+        }
+        add(&self.meters.held_us, self.pace.take_held_us());
+        self.batch.clear();
+        handed.unwrap_or_else(|_| Err(ClientError::TimedOut { what: "a publish".to_owned(), after: limit }))
+    }
+
+    /// How long an answer may take: the confirm timeout, or a minute where there are no confirms.
+    fn answer_limit(&self) -> Duration {
+        self.fleet.confirm.map_or(Duration::from_secs(60), |confirm| Duration::from_micros(confirm.timeout_us))
+    }
+
+    /// Waits for an answer, for the next message to fall due, or for a moment.
+    async fn wait(
+        &mut self,
+        link: &mut dyn PublisherLink,
+        due_us: Option<u64>,
+        held: &Held,
+    ) -> Result<(), ClientError> {
+        let now_us = self.shared.now_us();
+        let waits = self.waits.get_or_insert_with(|| {
+            let timeout = self.fleet.confirm.map(|confirm| Duration::from_micros(confirm.timeout_us) / 4);
+            Waits::new(timeout.map_or(LOOK_EVERY, |quarter| quarter.min(LOOK_EVERY)), &self.stage)
+        });
+        if let Some(due_us) = due_us {
+            waits.wake_at(due_us, now_us);
+        }
+        let told = self.answers.told();
+        let mut looked = false;
+        let answered = poll_fn(|cx| match link.poll_settlements(cx, told) {
+            Poll::Ready(answers) => Poll::Ready(answers),
+            Poll::Pending => waits.poll(cx, due_us.is_some(), &mut looked).map(Ok),
+        });
+        answered.await?;
+        if due_us.is_some() {
+            waits.woke_us = self.shared.now_us();
+        }
+        if looked {
+            self.slot.journal_notices(&*held.connection);
+        }
+        Ok(())
+    }
+
+    /// An answer that takes too long: the connection hangs, whatever the socket says.
+    fn check_timeout(&mut self) -> Result<(), ClientError> {
+        let Some(confirm) = self.fleet.confirm else { return Ok(()) };
+        let Some(oldest_us) = self.flights.oldest_us() else { return Ok(()) };
+        if self.shared.now_us().saturating_sub(oldest_us) < confirm.timeout_us {
+            return Ok(());
+        }
+        let after = Duration::from_micros(confirm.timeout_us);
+        let error = ClientError::TimedOut { what: format!("{} publishes", self.flights.len()), after };
+        self.slot.journal(IncidentKind::ConfirmTimeout, error.to_string());
+        Err(error)
+    }
+
+    /// What was in flight on a link that failed will not be answered any more.
+    fn give_up_flights(&mut self) {
+        let flights = self.flights.give_up();
+        let unconfirmed = flights.iter().map(|flight| (flight.sequence, Settled::Unconfirmed));
+        self.shared.ledger.settled(self.me.id, unconfirmed);
+        if self.fleet.on_unconfirmed == Again::Republish {
+            // Before what already waits to go again: sequences stay as close to their order as they can.
+            flights.into_iter().rev().for_each(|flight| self.again.push_front(flight));
+        }
+    }
+
+    /// No further message is sent for the first time.
+    fn finish(&mut self) {
+        if !std::mem::replace(&mut self.finished, true) {
+            self.shared.leave(&self.shared.publishers_sending);
+        }
+    }
+
+    fn leave(&mut self) {
+        self.finish();
+        let unanswered = self.flights.give_up();
+        self.shared.ledger.settled(self.me.id, unanswered.iter().map(|flight| (flight.sequence, Settled::Unconfirmed)));
+        add(&self.meters.held_us, self.pace.take_held_us());
+        self.rest();
+    }
+
+    /// Nobody has to wait for this publisher any more.
+    fn rest(&mut self) {
+        if !std::mem::replace(&mut self.resting, true) {
+            self.shared.leave(&self.shared.publishers_busy);
+        }
+    }
+}
+
+impl Waits {
+    fn new(look_every: Duration, stage: &watch::Receiver<Stage>) -> Self {
+        let mut look = interval(look_every.max(Duration::from_millis(1)));
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { alarm: Alarm::new(), look, changes: Changes::of(stage), woke_us: 0 }
+    }
+
+    /// Sets the alarm for what is due. Sends that fall due close together go together.
+    fn wake_at(&mut self, due_us: u64, now_us: u64) {
+        let wake_us = due_us.max(self.woke_us.saturating_add(WAKE_EVERY_US));
+        self.alarm.set(Duration::from_micros(wake_us.saturating_sub(now_us)));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, due: bool, looked: &mut bool) -> Poll<()> {
+        *looked = self.look.poll_tick(cx).is_ready();
+        let rings = due && self.alarm.poll(cx).is_ready();
+        let changed = self.changes.poll(cx).is_ready();
+        if *looked || rings || changed { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
