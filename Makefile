@@ -47,10 +47,14 @@ image: ## Make the broker's image: pulled where a registry answers, else built f
 	@.ci/need docker
 	.ci/broker-image $(DEBIAN)
 
-bench: ## Run the benches; figures are under target/criterion
-	@.ci/need rust
-	.ci/packages cc=build-essential
-	cargo bench --locked --benches
+bench: ## Run the benches, the last beside other clients on a real broker (PEERS="--only growth --long"); target/bench
+	@.ci/need rust docker
+	.ci/packages cc=build-essential valgrind=valgrind
+	made=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
+	echo "$$made"
+	cargo bench --locked --bench instructions
+	cargo bench --locked $(patsubst benches/%.rs,--bench %,$(wildcard benches/*.rs))
+	LURCHER_BROKER_IMAGE=$${made%% *} cargo bench --locked --bench peers -- $(PEERS)
 
 clean-brokers: ## Remove every broker container that lurcher started, those of runs in progress too
 	@.ci/need docker
