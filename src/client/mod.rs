@@ -1,7 +1,7 @@
 //! The port through which fleets speak to a broker, and its adapters.
 //!
-//! May use `units`, `plan`, `stamp` and `endpoint`. The port speaks in batches of messages and settlements, not in AMQP methods, so
-//! that other protocols can stand behind it. An adapter never reconnects by itself: each failure comes back as an
+//! May use `units`, `plan`, `stamp`, `endpoint` and `amqp`. The port speaks in batches of messages and settlements, not in
+//! AMQP methods, so that other protocols can stand behind it. An adapter never reconnects by itself: each failure comes back as an
 //! error, and what was in flight on the old link is never matched on a new one, because a link lives as long as its
 //! channel.
 
