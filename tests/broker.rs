@@ -76,8 +76,8 @@ fn socket_owner(inode: &str) -> Option<String> {
     })
 }
 
-/// Who has each socket, as far as that is known.
-type Sockets = BTreeMap<(String, String), Option<String>>;
+/// Who has each socket, as far as that is known, and in how many looks it was there.
+type Sockets = BTreeMap<(String, String), (Option<String>, u32)>;
 
 /// Looks at listening sockets all the while, so that one which is open for a moment is seen too.
 struct Watcher {
@@ -96,7 +96,11 @@ impl Watcher {
             while !stopped.load(Ordering::Relaxed) {
                 for socket in exposed().difference(&before) {
                     let mut seen = shared.lock().unwrap();
-                    seen.entry(socket.clone()).or_insert_with(|| socket_owner(&socket.1));
+                    let (owner, looks) = seen.entry(socket.clone()).or_default();
+                    *looks += 1;
+                    if owner.is_none() {
+                        *owner = socket_owner(&socket.1);
+                    }
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -105,14 +109,15 @@ impl Watcher {
     }
 
     /// Sockets that were opened beyond loopback since, by a process that was started with `mark`, or by nobody knows
-    /// whom. Others use this machine too.
+    /// whom. Others use this machine too: what nobody owns and only one look saw, a 50th of a second, is not ours. The
+    /// shortest-lived of a broker's tools runs for many of them.
     fn finish(mut self, mark: &str) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
         let seen = self.seen.lock().unwrap();
         seen.iter()
-            .filter(|(_, owner)| owner.as_ref().is_none_or(|owner| owner.contains(mark)))
-            .map(|((address, _), owner)| {
+            .filter(|(_, (owner, looks))| owner.as_ref().map_or(*looks > 1, |owner| owner.contains(mark)))
+            .map(|((address, _), (owner, _))| {
                 format!("{address} of {}", owner.as_deref().unwrap_or("a process that is gone"))
             })
             .collect()
