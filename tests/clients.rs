@@ -203,6 +203,7 @@ fn a_connection_that_speaks_no_amqp_is_dropped_and_the_run_goes_on() {
     let mut arguments = broker.arguments();
     arguments[1] = arguments[1].replace(&format!(":{}", endpoint.port), &format!(":{}", garbler.port));
     let rig = Rig::new(IN_FLIGHT).with(&arguments.each_ref().map(String::as_str)).with(&["--quiet"]);
+    let rig = rig.with(&over("wire").each_ref().map(String::as_str));
     let begun = std::time::Instant::now();
     let record = rig.run().expect_code(0).record();
     assert_mended(&record, begun.elapsed().as_micros() as u64);
