@@ -144,7 +144,9 @@ fn cores_needed(record: &Record, planned: u64) -> Option<(f64, f64)> {
     let average = generator.cpu_us as f64 / generator.load_us.max(1) as f64;
     let in_load = record.intervals.iter().filter(|interval| interval.phase == Phase::Load.to_string());
     let busiest = in_load.map(|interval| interval.generator_cpu_cores).fold(average, f64::max);
-    if busiest / f64::from(record.host.cpus.max(1)) < BUSY_SHARE_MIN {
+    // Fleets run on half of the processors where the broker runs on the others.
+    let own = (record.host.cpus / 2).max(1);
+    if busiest / f64::from(own) < BUSY_SHARE_MIN {
         return None;
     }
     // Where the broker stood still for most of the load, what the harness costs while it waits would be charged to the
