@@ -104,11 +104,23 @@ impl Deliveries {
         self.messages.push(Delivery { body: from..self.bodies.len(), ..delivery });
     }
 
-    /// Forgets all messages, and of their bodies what comes before `from`: the rest belongs to one that is not added yet.
-    pub(super) fn keep_from(&mut self, from: usize) {
-        self.messages.clear();
-        self.bodies.drain(..from.min(self.bodies.len()));
+    /// Forgets the first `count` messages and their bodies. `arriving` is where the body of a message begins that is not
+    /// added yet. By how many bytes what is left has moved up.
+    pub(super) fn forget(&mut self, count: usize, arriving: Option<usize>) -> usize {
+        self.messages.drain(..count);
+        let first = self.messages.first().map(|message| message.body.start);
+        let bytes = first.or(arriving).unwrap_or(self.bodies.len()).min(self.bodies.len());
+        self.bodies.drain(..bytes);
         self.bodies.shrink_to(KEPT_BYTES);
+        for message in &mut self.messages {
+            message.body = message.body.start - bytes..message.body.end - bytes;
+        }
+        bytes
+    }
+
+    /// Bytes of all bodies from the message at `place` on, and of what comes behind the last message.
+    pub(super) fn body_bytes_from(&self, place: usize) -> usize {
+        self.bodies.len() - self.messages.get(place).map_or(self.bodies.len(), |message| message.body.start)
     }
 
     /// Bytes of all bodies.

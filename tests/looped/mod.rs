@@ -30,6 +30,8 @@ const FRAME_MAX: u32 = 131_072;
 const CONFIRMED_AT_ONCE: u64 = 10;
 /// Bytes that a read gets at once, as a socket's do.
 const READ_AT_ONCE: usize = 4_096;
+/// Bytes of bodies in the queue beyond which nothing is confirmed, so that a publisher waits for its consumer.
+const QUEUE_BYTES_MAX: usize = 1 << 20;
 
 /// When trouble begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -149,11 +151,19 @@ impl LoopedSocket {
         let bytes = to.len().min(READ_AT_ONCE).min(peer.out.len() - peer.sent);
         to[..bytes].copy_from_slice(&peer.out[peer.sent..peer.sent + bytes]);
         peer.sent += bytes;
-        if peer.sent == peer.out.len() {
-            peer.out.clear();
+        // What is heard is forgotten; not at each read, which would move the rest each time.
+        if 2 * peer.sent >= peer.out.len() {
+            peer.out.drain(..peer.sent);
             peer.sent = 0;
         }
         bytes
+    }
+}
+
+impl Drop for LoopedSocket {
+    /// Nothing is delivered to a socket that is gone.
+    fn drop(&mut self) {
+        self.broker.lock().peers[self.me] = Peer::default();
     }
 }
 
@@ -231,8 +241,10 @@ impl Core {
         }
         inbox.drain(..from);
         self.peers[me].inbox = inbox;
-        self.peers[me].confirm();
         self.deliver();
+        let may_confirm = self.queue.len() < QUEUE_BYTES_MAX;
+        self.peers.iter_mut().for_each(|peer| peer.confirm(may_confirm));
+        self.wake();
     }
 
     fn deliver(&mut self) {
@@ -247,6 +259,11 @@ impl Core {
                     put_delivery(&mut peer.out, place as u16 + 1, channel.delivered, &channel.body);
                 }
             }
+        }
+    }
+
+    fn wake(&mut self) {
+        for peer in &mut self.peers {
             if peer.sent < peer.out.len() || peer.hung_up {
                 peer.reader.take().into_iter().for_each(Waker::wake);
             }
@@ -356,13 +373,14 @@ impl Peer {
         }
     }
 
-    fn confirm(&mut self) {
+    fn confirm(&mut self, may_confirm: bool) {
         let published = self.channels.iter().map(|channel| channel.published).sum();
         if published > 0 {
             self.make_trouble(When::Published(published));
         }
         let Self { channels, out, .. } = self;
-        for (place, channel) in channels.iter_mut().enumerate().filter(|(_, channel)| channel.confirms) {
+        let confirming = |channel: &Channel| channel.confirms && may_confirm;
+        for (place, channel) in channels.iter_mut().enumerate().filter(|(_, channel)| confirming(channel)) {
             let whole = channel.published - u64::from(channel.left > 0);
             while channel.confirmed < whole {
                 channel.confirmed = (channel.confirmed + CONFIRMED_AT_ONCE).min(whole);

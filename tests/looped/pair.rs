@@ -72,7 +72,7 @@ pub struct Pair {
     stage: watch::Sender<Stage>,
     producer: Arc<ProducerMeters>,
     consumer: Arc<ConsumerMeters>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    tasks: tokio::task::JoinSet<()>,
 }
 
 impl Pair {
@@ -119,7 +119,9 @@ impl Pair {
         let me = fleet.publishers[0].clone();
         let publisher = PublisherTask::new(&shared, producing, &fleet, me, Arc::clone(&producer)).expect("a publisher");
         let (told, tell) = oneshot::channel();
-        let tasks = vec![tokio::spawn(subscriber.run(told)), tokio::spawn(publisher.run())];
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(subscriber.run(told));
+        tasks.spawn(publisher.run());
         tell.await.expect("an answer").expect("a subscription");
         Self { shared, stage, producer, consumer, tasks }
     }
@@ -136,8 +138,11 @@ impl Pair {
     }
 
     /// Lets them run until so many messages are consumed.
-    pub async fn run_until(&self, consumed: u64) {
+    pub async fn run_until(&mut self, consumed: u64) {
         while self.consumed() < consumed {
+            if let Some(ended) = self.tasks.try_join_next() {
+                panic!("one of them left before {consumed} messages were consumed: {ended:?}");
+            }
             tokio::task::yield_now().await;
         }
     }
@@ -149,15 +154,19 @@ impl Pair {
     }
 
     /// Waits until all is published, confirmed and consumed; how many there were.
-    pub async fn finish(self) -> u64 {
+    pub async fn finish(mut self) -> u64 {
         let producer = Arc::clone(&self.producer);
         let published = || producer.counters.published.load(Ordering::Relaxed);
         while self.shared.publishers_busy.load(Ordering::Acquire) > 0 || self.consumed() < published() {
+            // The publisher leaves once all is answered; a panic is told at once.
+            if let Some(ended) = self.tasks.try_join_next() {
+                ended.expect("no panic");
+            }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let _ = self.stage.send(Stage::Leave);
-        for task in self.tasks {
-            task.await.expect("no panic");
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.expect("no panic");
         }
         assert_eq!(self.producer.counters.confirmed.load(Ordering::Relaxed), published());
         assert_eq!(self.shared.incidents.total(), 0);

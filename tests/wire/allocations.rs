@@ -63,7 +63,7 @@ fn a_message_allocates_nothing() {
     runtime.block_on(async {
         for body_bytes in [24, 1_024] {
             let broker = Looped::default();
-            let pair = Pair::start(&broker, body_bytes).await;
+            let mut pair = Pair::start(&broker, body_bytes).await;
             pair.begin();
             pair.run_until(WARM).await;
             let (before, from) = (asked(), pair.consumed());

@@ -23,6 +23,14 @@ impl Arriving {
         Self::Returned { outcome, stamp: None, body: Vec::new() }
     }
 
+    /// Where its body begins in the inbox, where it goes there.
+    pub(super) fn from(&self) -> Option<usize> {
+        match self {
+            Self::Delivery { from, .. } => Some(*from),
+            Self::Returned { .. } | Self::Unwanted => None,
+        }
+    }
+
     /// Its content header.
     ///
     /// # Errors
