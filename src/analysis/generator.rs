@@ -10,7 +10,8 @@ use crate::record::{Phase, Record};
 const LATE_SHARE_MAX: f64 = 0.01;
 /// Share of the planned messages that must have been sent.
 const OFFERED_SHARE_MIN: f64 = 0.95;
-/// Share of the machine's processors that the generator must have used in some second before its cost per message is held against it.
+/// Share of its processors that the generator must have used in some second before its cost per message is held
+/// against it.
 const BUSY_SHARE_MIN: f64 = 0.2;
 /// Farthest that the wall clock may move against the monotonic one, in microseconds.
 const CLOCK_STEP_MAX_US: u64 = 100_000;
@@ -80,16 +81,13 @@ fn shortfall(record: &Record) -> Option<Finding> {
         things(planned, "planned message"),
         percent(share)
     );
-    let needs = [making_needs(record, planned), cores_needed(record, planned)];
-    if let Some((cost_us, needed)) = needs.into_iter().flatten().max_by(|(_, a), (_, b)| a.total_cmp(b))
-        && needed > f64::from(record.host.cpus)
-        && record.host.cpus > 0
-    {
+    let needs = [threads_needed(record, planned), cores_needed(record, planned)];
+    if let Some(need) = needs.into_iter().flatten().find(Need::is_unmet) {
+        let Need { what, needed, cost_us, owner, there } = need;
         let sentence = format!(
-            "the generator could not offer the load: it needs {} cores at {} µs per message, this machine has {}; {offered}",
+            "the generator could not offer the load: it needs {} {what} at {} µs per message, {owner} {there}; {offered}",
             decimal(needed, 1),
             decimal(cost_us, 1),
-            record.host.cpus,
         );
         return Some(Finding::new(Weight::Invalid, sentence));
     }
@@ -122,20 +120,39 @@ fn held_share(record: &Record) -> f64 {
     (record.generator.held_us as f64 / publishers / load_us).min(1.0)
 }
 
-/// What making one message takes in microseconds, and the processors that the planned rate would take for that alone.
-fn making_needs(record: &Record, planned: u64) -> Option<(f64, f64)> {
-    let generator = &record.generator;
-    let asked_us = record.plan.load.duration_us.unwrap_or(generator.load_us);
-    let made = record.totals.published;
-    if made == 0 || asked_us == 0 || generator.making_us == 0 {
-        return None;
-    }
-    let cost_us = generator.making_us as f64 / made as f64;
-    Some((cost_us, cost_us * planned as f64 / asked_us as f64))
+/// What the planned rate takes of something, and how much of that there is.
+struct Need {
+    what: &'static str,
+    needed: f64,
+    /// What a message takes, in microseconds.
+    cost_us: f64,
+    /// Who has it, such as "this machine has".
+    owner: &'static str,
+    there: u32,
 }
 
-/// CPU time per message in microseconds, and the processors that the planned rate would take at that.
-fn cores_needed(record: &Record, planned: u64) -> Option<(f64, f64)> {
+impl Need {
+    fn of_load(record: &Record, planned: u64, cost_us: f64) -> f64 {
+        let asked_us = record.plan.load.duration_us.unwrap_or(record.generator.load_us);
+        if asked_us == 0 { 0.0 } else { cost_us * planned as f64 / asked_us as f64 }
+    }
+
+    fn is_unmet(&self) -> bool {
+        self.there > 0 && self.needed > f64::from(self.there)
+    }
+}
+
+/// The threads that publishers would be busy on all the time. What a message costs there counts no wait, and so is a
+/// limit however long the broker held them up.
+fn threads_needed(record: &Record, planned: u64) -> Option<Need> {
+    let cost_us = record.generator.message_cost_ns? / 1000.0;
+    let needed = Need::of_load(record, planned, cost_us);
+    let there = record.generator.publisher_threads;
+    Some(Need { what: "threads", needed, cost_us, owner: "its publishers have", there })
+}
+
+/// The processors that the planned rate would take at the CPU time that a message cost the whole process.
+fn cores_needed(record: &Record, planned: u64) -> Option<Need> {
     let generator = &record.generator;
     if generator.load_sends == 0 || generator.cpu_us == 0 {
         return None;
@@ -153,8 +170,8 @@ fn cores_needed(record: &Record, planned: u64) -> Option<(f64, f64)> {
     // few messages that went out: the second with the most messages shows the cost without it.
     let whole = generator.cpu_us as f64 / generator.load_sends as f64;
     let cost_us = busiest_second_cost_us(record).map_or(whole, |busiest| whole.min(busiest));
-    let asked_us = record.plan.load.duration_us.unwrap_or(generator.load_us);
-    (asked_us > 0).then(|| (cost_us, cost_us * planned as f64 / asked_us as f64))
+    let needed = Need::of_load(record, planned, cost_us);
+    Some(Need { what: "cores", needed, cost_us, owner: "this machine has", there: record.host.cpus })
 }
 
 /// CPU time per message in the second of the load in which most were published.

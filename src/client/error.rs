@@ -66,6 +66,12 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The client itself failed: a defect of this program, not of the broker.
+    #[error("the client failed: {reason}")]
+    Defect {
+        /// What failed.
+        reason: String,
+    },
     /// No answer within the time that was given.
     #[error("no answer from the broker within {after:?} to {what}")]
     TimedOut {
@@ -80,5 +86,10 @@ impl ClientError {
     /// Whether the connection itself is still usable and only the channel has to be opened again.
     pub fn is_channel_only(&self) -> bool {
         matches!(self, Self::ChannelClosed { .. } | Self::Cancelled { .. })
+    }
+
+    /// Whether it would come again on every other connection, so that there is no use in going on.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Unfit { .. } | Self::Defect { .. })
     }
 }

@@ -1,9 +1,9 @@
 //! The port through which fleets speak to a broker, and its adapters.
 //!
-//! May use `units`, `plan`, `stamp`, `endpoint` and `amqp`. The port speaks in batches of messages and settlements, not in
-//! AMQP methods, so that other protocols can stand behind it. An adapter never reconnects by itself: each failure comes back as an
-//! error, and what was in flight on the old link is never matched on a new one, because a link lives as long as its
-//! channel.
+//! May use `units`, `plan`, `stamp`, `endpoint` and `amqp`. The port speaks in batches of messages and settlements,
+//! not in AMQP methods, so that other protocols can stand behind it. An adapter never reconnects by itself: each
+//! failure comes back as an error, and what was in flight on the old link is never matched on a new one, because a
+//! link lives as long as its channel.
 
 mod batch;
 mod convert;
@@ -15,7 +15,7 @@ pub mod wire;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -44,8 +44,10 @@ pub trait Connection: Send + Sync {
     async fn declare(&self, queue: &QueuePlan, bindings: &[BindingPlan]) -> Result<(), ClientError>;
     /// Messages that are ready in a queue (passive declare); none where the queue does not exist.
     async fn ready(&self, queue: &str) -> Result<Option<u64>, ClientError>;
-    /// What the connection itself had to say since last asked: blocked and unblocked, in order.
-    fn take_notices(&self) -> Vec<Notice>;
+    /// What the connection itself had to say since last asked, and when: blocked and unblocked, in order.
+    fn take_notices(&self) -> Vec<(Instant, Notice)>;
+    /// Whether the broker takes no publishes at present (`connection.blocked`).
+    fn is_blocked(&self) -> bool;
     /// Closes with a goodbye; waits at most `within`, then drops the socket.
     async fn close(&self, within: Duration);
 }

@@ -72,6 +72,15 @@ pub(super) fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }
 
+/// CPU time of a sample of sends.
+#[derive(Debug, Default)]
+pub struct Cost {
+    /// CPU time of the threads that made them, handed them over and counted the answers, in nanoseconds.
+    pub cpu_ns: AtomicU64,
+    /// Messages that it was for.
+    pub messages: AtomicU64,
+}
+
 /// What a fleet of producers measures.
 #[derive(Default)]
 pub struct ProducerMeters {
@@ -89,8 +98,8 @@ pub struct ProducerMeters {
     pub paced_sends: AtomicU64,
     /// Of these, those whose own lag was above the limit.
     pub late_sends: AtomicU64,
-    /// Time spent making messages, in nanoseconds: the least that a message costs the generator.
-    pub making_ns: AtomicU64,
+    /// What messages cost the thread of their publisher.
+    pub cost: Cost,
     /// Time held up by a full confirm window or by the broker's socket, in microseconds.
     pub held_us: AtomicU64,
 }

@@ -1,11 +1,12 @@
 //! Producers and consumers: pacing, confirm windows, acks, simulated work, reconnects.
 //!
-//! May use `units`, `plan`, `endpoint`, `stamp`, `client`, `ledger` and `latency`; knows no fault. Each publisher and each subscriber is one
-//! task that owns its channel and journals what it sees; nothing here prints.
+//! May use `units`, `plan`, `endpoint`, `stamp`, `client`, `ledger` and `latency`; knows no fault. Each publisher and
+//! each subscriber is one task that owns its channel and journals what it sees; nothing here prints.
 
 mod alarm;
 mod backoff;
 mod changes;
+mod cost;
 mod deaths;
 mod flights;
 mod message;
@@ -23,11 +24,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub use deaths::{DeathCount, DeathKind, Deaths};
-pub use meters::{ConsumerMeters, Counters, ProducerMeters, Snapshot};
+pub use meters::{ConsumerMeters, Cost, Counters, ProducerMeters, Snapshot};
 pub use publisher::PublisherTask;
 pub use slot::{Slot, Source};
 pub use subscriber::{Destinations, SubscriberTask, arrival};
 
+use crate::client::ClientError;
 use crate::ledger::Ledger;
 use crate::ledger::incidents::{Incident, IncidentKind, Incidents};
 use crate::plan::LoadPlan;
@@ -55,10 +57,12 @@ impl Clock {
         self.begun.get().map_or(0, |(begun, _)| crate::units::micros(begun.elapsed()))
     }
 
-    /// Microseconds since the start of the warm-up; negative before it, on a clock that is moved once it begins.
-    pub fn signed_us(&self) -> i64 {
+    /// A moment in microseconds since the start of the warm-up; negative before it.
+    pub fn signed_us(&self, at: Instant) -> i64 {
         match self.begun.get() {
-            Some((begun, _)) => crate::units::micros(begun.elapsed()) as i64,
+            Some((begun, _)) if at >= *begun => crate::units::micros(at.duration_since(*begun)) as i64,
+            Some((begun, _)) => -(crate::units::micros(begun.duration_since(at)) as i64),
+            // The clock has not begun: that is all that is known.
             None => -1,
         }
     }
@@ -120,13 +124,20 @@ pub struct Shared {
     pub deaths: Deaths,
     /// Run, as stamps name it.
     pub run: u32,
+    /// Why the run cannot go on, where it cannot.
+    pub trouble: OnceLock<String>,
 }
 
 impl Shared {
     /// Journals an incident.
-    pub fn incident(&self, fleet: &str, member: u32, kind: IncidentKind, detail: impl Into<String>) {
+    pub fn incident(&self, at: Instant, fleet: &str, member: u32, kind: IncidentKind, detail: impl Into<String>) {
         let (fleet, detail) = (fleet.to_owned(), detail.into());
-        self.incidents.push(Incident { at_us: self.clock.signed_us(), fleet, member, kind, detail });
+        self.incidents.push(Incident { at_us: self.clock.signed_us(at), fleet, member, kind, detail });
+    }
+
+    /// Nothing that a member does can mend this: the run ends. The first reason stays.
+    fn give_up(&self, fleet: &str, error: &ClientError) {
+        let _ = self.trouble.set(format!("{fleet}: {error}"));
     }
 
     /// Whether a message that was intended for `intended_us` belongs to the measured load.

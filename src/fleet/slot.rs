@@ -1,7 +1,7 @@
 //! One connection of a fleet, shared by the channels on it, and opened again when it is lost.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
 
@@ -129,16 +129,17 @@ impl Slot {
 
     /// Journals what the connection says of itself.
     pub(super) fn journal_notices(&self, connection: &dyn Connection) {
-        for notice in connection.take_notices() {
-            match notice {
-                Notice::Blocked { reason } => self.journal(IncidentKind::Blocked, reason),
-                Notice::Unblocked => self.journal(IncidentKind::Unblocked, String::new()),
-            }
+        for (at, notice) in connection.take_notices() {
+            let (kind, reason) = match notice {
+                Notice::Blocked { reason } => (IncidentKind::Blocked, reason),
+                Notice::Unblocked => (IncidentKind::Unblocked, String::new()),
+            };
+            self.shared.incident(at, &self.fleet, self.member, kind, reason);
         }
     }
 
     pub(super) fn journal(&self, kind: IncidentKind, detail: String) {
-        self.shared.incident(&self.fleet, self.member, kind, detail);
+        self.shared.incident(Instant::now(), &self.fleet, self.member, kind, detail);
     }
 
     /// Closes the connection with a goodbye.

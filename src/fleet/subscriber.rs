@@ -24,6 +24,8 @@ use crate::stamp::{Reading, STAMP_LEN, Stamp};
 
 /// Most deliveries that are taken at once.
 const BATCH: usize = 256;
+/// Where each takes its time, the next is taken in hand when that is over: until then it waits, and is seen to.
+const BATCH_AT_WORK: usize = 1;
 /// An ack batch that does not fill is sent after this long.
 const FLUSH_AFTER: Duration = Duration::from_millis(50);
 /// How often a subscriber asks its connection for notices.
@@ -138,7 +140,11 @@ impl SubscriberTask {
             let connection_lost = failed.as_ref().filter(|(_, error)| !error.is_channel_only());
             let lost = connection_lost.map(|(held, error)| (held.generation, error));
             let Ok(held) = self.slot.get(lost, &mut self.stage.clone()).await else { break };
-            let link = held.connection.open_subscriber(&self.setup).await;
+            let link = tokio::select! {
+                biased;
+                link = held.connection.open_subscriber(&self.setup) => link,
+                () = reached(&mut self.stage, Stage::Leave) => break,
+            };
             let outcome = match link {
                 Ok(link) => {
                     let _ = ready.take().map(|ready| ready.send(Ok(())));
@@ -155,6 +161,10 @@ impl SubscriberTask {
             let Err(error) = outcome else { break };
             // What was worked off but not acked comes again: it was not consumed.
             self.forget_unacked();
+            if error.is_final() {
+                self.shared.give_up(&self.fleet.name, &error);
+                break;
+            }
             match &error {
                 ClientError::ChannelClosed { .. } => self.slot.journal(IncidentKind::ChannelClosed, error.to_string()),
                 ClientError::Cancelled { .. } => self.slot.journal(IncidentKind::Cancelled, error.to_string()),
@@ -188,7 +198,8 @@ impl SubscriberTask {
                 link.close().await;
                 return flushed;
             }
-            match waits.wait(&mut *link, &mut self.batch.deliveries, !self.to_ack.is_empty()).await? {
+            let limit = if self.worker.is_some() { BATCH_AT_WORK } else { BATCH };
+            match waits.wait(&mut *link, &mut self.batch.deliveries, limit, !self.to_ack.is_empty()).await? {
                 Woken::Received => self.take(&mut *link).await?,
                 Woken::Flush => {
                     self.ack(&mut *link)?;
@@ -229,6 +240,10 @@ impl SubscriberTask {
         self.write_down();
         batch.deliveries.clear();
         self.batch = batch;
+        if self.fleet.ack == AckPlan::Auto {
+            // Nothing was settled. What has come before a connection ended is still to be taken: it will not come again.
+            return Ok(());
+        }
         poll_fn(|cx| link.poll_settled(cx)).await
     }
 
@@ -327,11 +342,12 @@ impl Waits {
         Self { look, changes: Changes::of(stage), flush: Box::pin(sleep(FLUSH_AFTER)), filling: false }
     }
 
-    /// Waits for deliveries, and where an ack batch is `filling`, only so long.
+    /// Waits for deliveries, takes up to `limit`, and where an ack batch is `filling`, waits only so long.
     async fn wait(
         &mut self,
         link: &mut dyn SubscriberLink,
         deliveries: &mut Deliveries,
+        limit: usize,
         filling: bool,
     ) -> Result<Woken, ClientError> {
         if filling && !self.filling {
@@ -339,7 +355,7 @@ impl Waits {
         }
         self.filling = filling;
         deliveries.clear();
-        poll_fn(|cx| match link.poll_receive(cx, deliveries, BATCH) {
+        poll_fn(|cx| match link.poll_receive(cx, deliveries, limit) {
             Poll::Ready(received) => Poll::Ready(received.map(|()| Woken::Received)),
             Poll::Pending => self.poll_others(cx).map(Ok),
         })

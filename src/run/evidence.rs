@@ -148,6 +148,15 @@ impl Evidence<'_> {
         self.run.shared.ledger.account(&Reconciled { foretold: &foretold, removed, audited: self.ending.audited })
     }
 
+    /// What one message takes of a publisher's thread; none where no send was looked at.
+    fn message_cost_ns(&self) -> Option<f64> {
+        let sum = |of: fn(&crate::fleet::Cost) -> &std::sync::atomic::AtomicU64| -> u64 {
+            self.fleets.producers.iter().map(|(_, meters)| of(&meters.cost).load(Ordering::Relaxed)).sum()
+        };
+        let (cpu_ns, messages) = (sum(|cost| &cost.cpu_ns), sum(|cost| &cost.messages));
+        (messages > 0).then(|| cpu_ns as f64 / messages as f64)
+    }
+
     fn generator(&self, course: &Course) -> GeneratorFacts {
         let producers = || self.fleets.producers.iter().map(|(_, meters)| meters);
         let sum = |of: fn(&crate::fleet::ProducerMeters) -> u64| producers().map(|meters| of(meters)).sum();
@@ -162,7 +171,8 @@ impl Evidence<'_> {
             paced_sends: sum(|meters| meters.paced_sends.load(Ordering::Relaxed)),
             own_lag_p99_us: if own_lag.is_empty() { 0 } else { at_percentile(&own_lag, 99.0).0 },
             held_us: sum(|meters| meters.held_us.load(Ordering::Relaxed)),
-            making_us: sum(|meters| meters.making_ns.load(Ordering::Relaxed)) / 1000,
+            message_cost_ns: self.message_cost_ns(),
+            publisher_threads: self.fleets.publisher_threads() as u32,
             cpu_us: self.ending.load_cpu_us,
             load_us,
             load_sends: in_load.map(|interval| interval.published).sum(),

@@ -1,5 +1,6 @@
 //! Puts the plan's fleets together: connections, tasks, meters.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub(super) struct Fleets {
     threads: Threads,
     /// Connections that have their thread.
     placed: usize,
+    /// Threads on which publishers run.
+    publisher_threads: BTreeSet<usize>,
+    panicked: bool,
 }
 
 /// The client that a plan names.
@@ -59,6 +63,8 @@ impl Fleets {
             tasks: JoinSet::new(),
             threads: Threads::start(beside_broker).map_err(RunError::Threads)?,
             placed: 0,
+            publisher_threads: BTreeSet::new(),
+            panicked: false,
         })
     }
 
@@ -77,16 +83,18 @@ impl Fleets {
             self.attach_publishers(plan, fleet, endpoint, shared).await?;
         }
         let publishers = plan.publisher_count() as u32;
+        let failed = |reason: String| RunError::Fleet { fleet: "producers".to_owned(), reason };
         let ready = async {
             while shared.publishers_ready.load(Ordering::Acquire) < publishers {
+                if let Some(trouble) = shared.trouble.get() {
+                    return Err(failed(trouble.clone()));
+                }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            Ok(())
         };
-        let late = |_| RunError::Fleet {
-            fleet: "producers".to_owned(),
-            reason: format!("not all of {publishers} channels were open after {READY_WITHIN:?}"),
-        };
-        tokio::time::timeout(READY_WITHIN, ready).await.map_err(late)
+        let late = |_| failed(format!("not all of {publishers} channels were open after {READY_WITHIN:?}"));
+        tokio::time::timeout(READY_WITHIN, ready).await.map_err(late)?
     }
 
     async fn subscribe(
@@ -131,8 +139,9 @@ impl Fleets {
             ready.push(tell);
         }
         for tell in ready {
-            let subscribed = tell.await.unwrap_or(Ok(()));
-            subscribed.map_err(|error| RunError::Fleet { fleet: fleet.name.clone(), reason: error.to_string() })?;
+            let failed = |reason: String| RunError::Fleet { fleet: fleet.name.clone(), reason };
+            let subscribed = tell.await.map_err(|_| failed("a member ended before it subscribed".to_owned()))?;
+            subscribed.map_err(|error| failed(error.to_string()))?;
         }
         self.consumer_slots.extend(slots.into_iter().map(|slot| (slot, exclusive.clone())));
         self.consumers.push((fleet.name.clone(), meters, fleet.queues.clone()));
@@ -163,7 +172,9 @@ impl Fleets {
             let slot = Arc::clone(&slots[publisher.connection as usize]);
             let task = PublisherTask::new(shared, slot, &fleet, publisher.clone(), Arc::clone(&meters))
                 .map_err(|error| RunError::Fleet { fleet: fleet.name.clone(), reason: error.to_string() })?;
-            self.tasks.spawn_on(task.run(), self.threads.of(placed + publisher.connection as usize));
+            let number = placed + publisher.connection as usize;
+            self.publisher_threads.insert(self.threads.place(number));
+            self.tasks.spawn_on(task.run(), self.threads.of(number));
         }
         self.producer_slots.extend(slots);
         self.producers.push((fleet.name.clone(), meters));
@@ -198,17 +209,31 @@ impl Fleets {
         self.consumer_slots.iter().filter(|(_, queues)| !queues.is_empty()).map(|(slot, queues)| (slot, &queues[..]))
     }
 
-    /// Waits until every member has left, at most `within`; true where one panicked.
-    pub(super) async fn left(&mut self, within: Duration) -> bool {
-        let mut panicked = false;
+    /// Waits until every member has left, at most `within`; how many had to be broken off.
+    pub(super) async fn left(&mut self, within: Duration) -> usize {
+        let (tasks, panicked) = (&mut self.tasks, &mut self.panicked);
         let all = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                panicked |= ended.is_err_and(|error| error.is_panic());
+            while let Some(ended) = tasks.join_next().await {
+                *panicked |= ended.is_err_and(|error| error.is_panic());
             }
         };
         let _ = tokio::time::timeout(within, all).await;
+        let late = self.tasks.len();
         self.tasks.abort_all();
-        panicked
+        late
+    }
+
+    /// Whether a member has panicked.
+    pub(super) fn has_panicked(&mut self) -> bool {
+        while let Some(ended) = self.tasks.try_join_next() {
+            self.panicked |= ended.is_err_and(|error| error.is_panic());
+        }
+        self.panicked
+    }
+
+    /// Threads on which publishers run.
+    pub(super) fn publisher_threads(&self) -> usize {
+        self.publisher_threads.len()
     }
 
     /// Closes all connections.

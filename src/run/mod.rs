@@ -13,8 +13,8 @@ mod threads;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch as channel};
@@ -183,6 +183,7 @@ impl<'a> Run<'a> {
             publishers_sending: AtomicU32::new(0),
             deaths: Deaths::default(),
             run,
+            trouble: OnceLock::new(),
         });
         let watch = Arc::new(Watch::default());
         Self { plan, broker, shared, stage, routes, destinations, watch, interrupt: job.interrupt.clone() }
@@ -210,7 +211,7 @@ impl<'a> Run<'a> {
         self.until(self.plan.load.warmup_us).await;
         let load_cpu = host::cpu_time();
         course.enter(Phase::Load).await;
-        self.load().await;
+        self.load(fleets).await;
         let load_ended_us = self.shared.clock.now_us().min(self.plan.load.end_us().unwrap_or(u64::MAX));
         let load_cpu_us = crate::units::micros(host::cpu_time().saturating_sub(load_cpu));
         let (completeness, audited) = self.wind_up(fleets, course).await;
@@ -238,8 +239,13 @@ impl<'a> Run<'a> {
         }
         course.enter(Phase::Audit).await;
         let _ = self.stage.send(Stage::Leave);
-        if fleets.left(LEAVE_WITHIN).await {
-            return (Completeness::Aborted { reason: "a fleet member panicked".to_owned() }, false);
+        let late = fleets.left(LEAVE_WITHIN).await;
+        if let Some(reason) = self.trouble(fleets) {
+            return (Completeness::Aborted { reason }, false);
+        }
+        if late > 0 {
+            let reason = format!("{late} fleet members did not leave within {LEAVE_WITHIN:?}");
+            return (Completeness::Aborted { reason }, false);
         }
         if interrupted(&self.interrupt) {
             return (Completeness::Interrupted, false);
@@ -261,8 +267,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The measured load: until its time is over, all messages are sent, a condition to stop holds, or an interrupt.
-    async fn load(&self) {
+    /// Why the run cannot go on, where it cannot.
+    fn trouble(&self, fleets: &mut Fleets) -> Option<String> {
+        let panicked = || fleets.has_panicked().then(|| "a fleet member panicked".to_owned());
+        self.shared.trouble.get().cloned().or_else(panicked)
+    }
+
+    /// The measured load: until its time is over, all messages are sent, a condition to stop holds, an interrupt, or
+    /// something that nothing mends.
+    async fn load(&self, fleets: &mut Fleets) {
         let has_publishers = !self.plan.producers.is_empty();
         let mut stop = StopWatch::default();
         loop {
@@ -272,6 +285,9 @@ impl<'a> Run<'a> {
             let over =
                 self.plan.load.end_us().is_some_and(|end| now_us >= end.saturating_add(self.plan.load.max_lag_us));
             if sent || over || interrupted(&self.interrupt) || stop.holds(self, now_us) {
+                return;
+            }
+            if self.trouble(fleets).is_some() {
                 return;
             }
             tokio::time::sleep(LOOK_EVERY).await;

@@ -31,10 +31,15 @@ impl Threads {
         (0..count).map(Thread::start).collect::<io::Result<_>>().map(Self)
     }
 
+    /// Which thread connection number `number` is on.
+    pub(super) fn place(&self, number: usize) -> usize {
+        // There is at least one.
+        number % self.0.len()
+    }
+
     /// The thread of connection number `number`.
     pub(super) fn of(&self, number: usize) -> &Handle {
-        // There is at least one.
-        &self.0[number % self.0.len()].handle
+        &self.0[self.place(number)].handle
     }
 
     /// Does `work` on the thread of connection number `number`; none where it panicked.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
 use crate::fleet::Clock;
@@ -38,7 +38,7 @@ impl Watch {
         loop {
             ticks.tick().await;
             let sample = sampler.sample().await;
-            let at_us = clock.signed_us();
+            let at_us = clock.signed_us(Instant::now());
             if at_us < 0 {
                 continue;
             }

@@ -39,7 +39,7 @@ pub struct Consumer {
     pub offset: Option<StreamOffset>,
     /// How long after the start of the load to subscribe. Default: before it.
     pub start_delay: Option<Span>,
-    /// Client that speaks to the broker. Default `lapin`.
+    /// Client that speaks to the broker. Default `wire`.
     pub client: Option<ClientKind>,
 }
 

@@ -46,7 +46,7 @@ pub struct Producer {
     pub messages: Option<u64>,
     /// Properties of the messages.
     pub properties: Option<Properties>,
-    /// Client that speaks to the broker. Default `lapin`.
+    /// Client that speaks to the broker. Default `wire`.
     pub client: Option<ClientKind>,
 }
 
@@ -55,9 +55,9 @@ pub struct Producer {
 #[serde(rename_all = "lowercase")]
 pub enum ClientKind {
     /// A client of lurcher's own, made for load: it costs so little that the broker is measured, and not the client.
+    #[default]
     Wire,
     /// The `lapin` crate: what a common client library does.
-    #[default]
     Lapin,
 }
 

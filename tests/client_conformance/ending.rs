@@ -73,7 +73,7 @@ pub async fn alarms_are_noticed(bench: &Bench<'_>) {
             let mut notices = Vec::new();
             within("a notice", async {
                 while notices.len() < expected {
-                    notices.extend(connection.take_notices());
+                    notices.extend(connection.take_notices().into_iter().map(|(_, notice)| notice));
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             })
@@ -83,8 +83,10 @@ pub async fn alarms_are_noticed(bench: &Bench<'_>) {
     };
     let blocked = wait(1).await;
     assert!(matches!(&blocked[..], [Notice::Blocked { reason }] if reason.contains("memory")), "{blocked:?}");
+    assert!(connection.is_blocked());
     bench.broker.ctl(&["set_vm_memory_high_watermark", "0.6"]);
     assert_eq!(wait(1).await, [Notice::Unblocked]);
+    assert!(!connection.is_blocked());
     settled(link.as_mut(), 1).await;
     connection.close(PATIENCE).await;
 }

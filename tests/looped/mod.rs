@@ -108,6 +108,18 @@ impl Looped {
         LoopedSocket { broker: self.clone(), me: core.peers.len() - 1 }
     }
 
+    /// Says something to everybody, unasked.
+    pub fn say(&self, bytes: &[u8]) {
+        let mut core = self.lock();
+        core.peers.iter_mut().for_each(|peer| peer.out.extend_from_slice(bytes));
+        core.wake();
+    }
+
+    /// Messages that were published to it on connections that are open.
+    pub fn published(&self) -> u64 {
+        self.lock().peers.iter().flat_map(|peer| &peer.channels).map(|channel| channel.published).sum()
+    }
+
     /// Where it says it is; nobody is there.
     pub fn endpoint() -> Endpoint {
         Endpoint {

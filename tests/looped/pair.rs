@@ -100,6 +100,7 @@ impl Pair {
             publishers_sending: AtomicU32::new(0),
             deaths: Deaths::default(),
             run: 1,
+            trouble: std::sync::OnceLock::new(),
         });
         let slot = |fleet| {
             let client = Arc::new(broker.clone());

@@ -11,20 +11,20 @@ use lurcher::plan::PrefetchScope;
 
 use super::looped::{Looped, Trouble, When, put_delivery};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.expect("an answer in time")
 }
 
-async fn connect(trouble: Option<Trouble>) -> (Looped, Box<dyn Connection>) {
+pub(super) async fn connect(trouble: Option<Trouble>) -> (Looped, Box<dyn Connection>) {
     let broker = Looped::default();
     broker.will(trouble);
     let connection = broker.connect(&Looped::endpoint(), "test").await.unwrap();
     (broker, connection)
 }
 
-fn publishing() -> PublisherSetup {
+pub(super) fn publishing() -> PublisherSetup {
     PublisherSetup { exchange: String::new(), confirms: true, mandatory: false, persistent: true }
 }
 
@@ -39,7 +39,7 @@ fn consuming() -> SubscriberSetup {
     }
 }
 
-async fn publish(link: &mut dyn PublisherLink, tokens: std::ops::Range<u64>) -> Result<(), ClientError> {
+pub(super) async fn publish(link: &mut dyn PublisherLink, tokens: std::ops::Range<u64>) -> Result<(), ClientError> {
     let mut batch = Outbox::default();
     for token in tokens {
         batch.push(token, "q".into(), |body| {
@@ -88,7 +88,7 @@ fn codec(error: &ClientError) -> &CodecError {
 }
 
 /// A frame with any payload.
-fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![kind];
     frame.extend(channel.to_be_bytes());
     frame.extend((payload.len() as u32).to_be_bytes());
@@ -171,6 +171,36 @@ async fn messages_for_nobody_end_the_connection() {
     delivery[12] = b'7';
     assert!(matches!(codec(&after_subscribing(delivery.clone()).await), CodecError::Unexpected { .. }));
     assert!(matches!(codec(&after_a_publish(delivery, false).await), CodecError::Unexpected { .. }));
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_ends_the_connection() {
+    // queue.declare-ok: queue "q", no message, no consumer.
+    let declared = frame(1, 1, &[0, 50, 0, 11, 1, b'q', 0, 0, 0, 0, 0, 0, 0, 0]);
+    let error = after_a_publish(declared, false).await;
+    assert!(error.to_string().contains("a question that nobody asked"), "{error}");
+    // channel.flow, on and on: each is to be answered.
+    let error = after_a_publish(frame(1, 1, &[0, 20, 0, 20, 1]).repeat(5_000), false).await;
+    assert!(error.to_string().contains("questions on and on"), "{error}");
+    // connection.blocked without a reason, on and on: each is to be heard.
+    let error = after_a_publish(frame(1, 0, &[0, 10, 0, 60, 0]).repeat(5_000), false).await;
+    assert!(error.to_string().contains("more blocking"), "{error}");
+}
+
+#[tokio::test]
+async fn headers_that_cannot_be_read_end_the_connection() {
+    let mut delivery = Vec::new();
+    put_delivery(&mut delivery, 1, 1, b"");
+    let method = &delivery[..26];
+    // A table of 3 bytes: a name of 200 bytes is announced in it.
+    let header = |table: &[u8]| {
+        let content = [&[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0][..], &(table.len() as u32).to_be_bytes()];
+        frame(2, 1, &[content.concat().as_slice(), table].concat())
+    };
+    let error = after_subscribing([method, &header(&[200, b'a', b'b'])].concat()).await;
+    assert!(matches!(codec(&error), CodecError::Truncated { .. }), "{error}");
+    let error = after_subscribing([method, &header(&[1, b'a', b'?', 0])].concat()).await;
+    assert!(matches!(codec(&error), CodecError::Malformed { .. }), "{error}");
 }
 
 #[tokio::test]

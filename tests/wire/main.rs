@@ -8,3 +8,4 @@ mod looped;
 
 mod allocations;
 mod bad_manners;
+mod limits;

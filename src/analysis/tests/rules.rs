@@ -175,18 +175,27 @@ fn what_the_harness_costs_while_it_waits_is_not_charged_to_the_messages() {
 #[test]
 fn what_a_waiting_generator_costs_is_no_limit_of_it() {
     // One message at a time: what each costs then says nothing of what it would cost in a batch.
-    let waiting = |record: &mut Record, making_us: u64| {
+    let waiting = |record: &mut Record, cost_ns: Option<f64>| {
         record.plan.expect.clear();
         record.generator.load_planned = Some(120_000);
         record.generator.load_sends = 2000;
         record.generator.cpu_us = 1_200_000;
         record.generator.held_us = 6_000_000;
-        record.generator.making_us = making_us;
+        record.plan.load.duration_us = Some(6_000_000);
+        record.generator.message_cost_ns = cost_ns;
+        record.generator.publisher_threads = 1;
         record.intervals.iter_mut().for_each(|interval| interval.generator_cpu_cores = 0.2);
     };
-    gets(Verdict::Pass, "the broker did not take the offered load", |record| waiting(record, 10_000));
-    // What it costs to make a message is a limit, however long it waited to send it.
-    gets(Verdict::Invalid, "could not offer the load", |record| waiting(record, 12_000_000));
+    gets(Verdict::Pass, "the broker did not take the offered load", |record| waiting(record, None));
+    // What a message costs a publisher's thread is a limit, however long it waited to send it.
+    // 20,000 messages a second: at 50 µs each a thread is busy all the time.
+    let busy = |share: f64| Some(50_000.0 * share);
+    gets(Verdict::Pass, "the broker did not take the offered load", |record| waiting(record, busy(0.9)));
+    gets(Verdict::Invalid, "it needs 1.1 threads", |record| waiting(record, busy(1.1)));
+    gets(Verdict::Pass, "the broker did not take the offered load", |record| {
+        waiting(record, busy(1.1));
+        record.generator.publisher_threads = 2;
+    });
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod subscriber;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::lapin::Channel;
 use ::lapin::options::{BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions};
@@ -124,8 +124,12 @@ impl Connection for LapinConnection {
         }
     }
 
-    fn take_notices(&self) -> Vec<Notice> {
+    fn take_notices(&self) -> Vec<(Instant, Notice)> {
         self.wire.take_notices()
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.wire.is_blocked()
     }
 
     async fn close(&self, within: Duration) {

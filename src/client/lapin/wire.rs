@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::lapin::protocol::AMQPError;
 use ::lapin::types::LongString;
@@ -27,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a link waits to be told why its channel closed.
 const REASON_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Most notices that are kept; a broker that blocks and unblocks more often than anyone asks loses the oldest.
+/// Most notices that are kept; a broker that blocks and unblocks more often than anyone asks is not one.
 const NOTICES_MAX: usize = 1_024;
 
 /// One open connection.
@@ -56,7 +57,9 @@ struct Events {
     lost: OnceLock<String>,
     /// The newest reply with which the broker closed a channel.
     closed_channel: Mutex<Option<(u16, String)>>,
-    notices: Mutex<VecDeque<Notice>>,
+    notices: Mutex<VecDeque<(Instant, Notice)>>,
+    /// The broker takes no publishes.
+    blocked: AtomicBool,
     changed: watch::Sender<()>,
 }
 
@@ -137,8 +140,13 @@ impl Wire {
     }
 
     /// What the connection said of itself since last asked.
-    pub(crate) fn take_notices(&self) -> Vec<Notice> {
+    pub(crate) fn take_notices(&self) -> Vec<(Instant, Notice)> {
         held(&self.events.notices).drain(..).collect()
+    }
+
+    /// Whether the broker takes no publishes at present.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.events.blocked.load(Ordering::Acquire)
     }
 
     /// Why the connection ended, if it did.
@@ -216,6 +224,7 @@ impl Events {
             lost: OnceLock::new(),
             closed_channel: Mutex::default(),
             notices: Mutex::default(),
+            blocked: AtomicBool::new(false),
             changed: watch::Sender::new(()),
         }
     }
@@ -227,11 +236,13 @@ impl Events {
     }
 
     fn notice(&self, notice: Notice) {
+        self.blocked.store(matches!(notice, Notice::Blocked { .. }), Ordering::Release);
         let mut notices = held(&self.notices);
-        if notices.len() == NOTICES_MAX {
-            notices.pop_front();
+        if notices.len() < NOTICES_MAX {
+            return notices.push_back((Instant::now(), notice));
         }
-        notices.push_back(notice);
+        drop(notices);
+        self.lose("more blocking and unblocking than anyone asks for".to_owned());
     }
 
     fn channel_closed(&self, reply: &AMQPError) {

@@ -34,7 +34,7 @@ impl Arriving {
     /// Its content header.
     ///
     /// # Errors
-    /// It announces a body that no broker can hold.
+    /// It announces a body that no broker can hold, or its headers cannot be read.
     pub(super) fn header(&mut self, header: &ContentHeader<'_>, role: &mut Role) -> Result<(), CodecError> {
         if header.body_size > BODY_MAX {
             return Err(CodecError::Unexpected { what: "a body of more than 512 MiB" });
@@ -43,6 +43,8 @@ impl Arriving {
             (Self::Delivery { delivery, from }, Role::Subscriber(inbox)) => {
                 *from = inbox.bodies().len();
                 if let Some(headers) = header.headers() {
+                    // Read only as far as something is looked for: what cannot be read behind it would go unnoticed.
+                    headers.validate()?;
                     delivery.stamp = stamp(&headers);
                     delivery.death = death(&headers).map(Box::new);
                 }

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, exchange, queue};
 use amq_protocol::types::FieldTable;
@@ -44,12 +44,17 @@ impl OpenChannel {
     async fn ask(&self, question: &AMQPClass, what: &str) -> Result<AMQPClass, ClientError> {
         {
             let mut inner = self.line.lock();
-            let (_, out) = inner.usable(self.id)?;
-            let unfit = |error: crate::amqp::CodecError| ClientError::Unfit {
-                what: what.to_owned(),
-                reason: error.to_string(),
-            };
-            put_method(out, self.id, question).map_err(unfit)?;
+            let frame_max = inner.frame_max as usize;
+            let (channel, out) = inner.usable(self.id)?;
+            let unfit = |reason: String| ClientError::Unfit { what: format!("request to {what}"), reason };
+            let from = out.len();
+            put_method(out, self.id, question).map_err(|error| unfit(error.to_string()))?;
+            let bytes = out.len() - from;
+            if bytes > frame_max {
+                out.truncate(from);
+                return Err(unfit(format!("{bytes} bytes, and the broker takes {frame_max} in a frame")));
+            }
+            channel.ask(question);
             inner.flush();
         }
         let answer = poll_fn(|cx| {
@@ -223,8 +228,12 @@ impl Connection for WireConnection {
         }
     }
 
-    fn take_notices(&self) -> Vec<Notice> {
+    fn take_notices(&self) -> Vec<(Instant, Notice)> {
         self.line.lock().take_notices()
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.line.lock().is_blocked()
     }
 
     async fn close(&self, within: Duration) {

@@ -17,8 +17,12 @@ pub(super) struct Channel {
     content: ContentState,
     /// The message whose frames are coming in.
     arriving: Option<Arriving>,
+    /// Class and method of the answer that is waited for.
+    asked: Option<(u16, u16)>,
     /// The broker's answer to a question.
     reply: Option<AMQPClass>,
+    /// Frames of messages that the broker has asked to hold back (`channel.flow`); none where it has not.
+    held: Option<Vec<u8>>,
     /// Why it is out of use.
     ended: Option<ClientError>,
     /// Our goodbye is sent; what still comes on it means nothing.
@@ -46,7 +50,9 @@ impl Channel {
             role,
             content,
             arriving: None,
+            asked: None,
             reply: None,
+            held: None,
             ended: None,
             closing: false,
             over: false,
@@ -94,6 +100,17 @@ impl Channel {
             }
             _ => false,
         }
+    }
+
+    /// A question is put: AMQP's answers are the methods after theirs.
+    pub(super) fn ask(&mut self, question: &AMQPClass) {
+        self.asked = Some((question.get_amqp_class_id(), question.get_amqp_method_id() + 1));
+        self.reply = None;
+    }
+
+    /// What holds back frames of messages where the broker has asked for it.
+    pub(super) fn held(&mut self) -> Option<&mut Vec<u8>> {
+        self.held.as_mut()
     }
 
     pub(super) fn take_reply(&mut self) -> Option<AMQPClass> {
@@ -203,6 +220,12 @@ impl Channel {
             }
             AMQPClass::Channel(channel::AMQPMethod::Flow(flow)) => {
                 answer(out, self.id, channel::AMQPMethod::FlowOk(channel::FlowOk { active: flow.active }))?;
+                if !flow.active {
+                    self.held.get_or_insert_default();
+                } else if let Some(held) = self.held.take() {
+                    out.extend(held);
+                    self.wake();
+                }
             }
             AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel)) => {
                 if let Role::Subscriber(inbox) = &mut self.role {
@@ -210,10 +233,14 @@ impl Channel {
                     self.end(ClientError::Cancelled { queue });
                 }
             }
-            reply => {
+            reply if self.asked == Some((reply.get_amqp_class_id(), reply.get_amqp_method_id())) => {
+                self.asked = None;
                 self.reply = Some(reply);
                 self.wake();
             }
+            // The last answers on a channel that we have closed.
+            _ if self.closing => {}
+            _ => return Err(CodecError::Unexpected { what: "an answer to a question that nobody asked" }),
         }
         Ok(())
     }

@@ -51,6 +51,7 @@ impl Driver {
     /// Drives until the connection ends.
     pub(super) async fn run(mut self) {
         let line = Arc::clone(&self.line);
+        let _guard = Guard(Arc::clone(&line));
         poll_fn(|cx| {
             let mut inner = line.lock();
             match self.poll(cx, &mut inner) {
@@ -72,21 +73,19 @@ impl Driver {
             Some(waker) => waker.clone_from(cx.waker()),
             None => inner.driver = Some(cx.waker().clone()),
         }
-        let lost = |error: std::io::Error| ClientError::ConnectionLost { reason: error.to_string() };
-        if let Poll::Ready(Err(error)) = inner.poll_flush(cx) {
-            return Poll::Ready(lost(error));
-        }
+        inner.write(cx);
         if let Poll::Ready(Err(error)) = self.poll_read(cx, inner) {
-            return Poll::Ready(lost(error));
+            return Poll::Ready(ClientError::ConnectionLost { reason: error.to_string() });
         }
         if let Poll::Ready(error) = self.poll_heartbeat(cx, inner) {
             return Poll::Ready(error);
         }
         // What had to be answered.
-        if let Poll::Ready(Err(error)) = inner.poll_flush(cx) {
-            return Poll::Ready(lost(error));
+        inner.write(cx);
+        match inner.broken() {
+            Some(reason) => Poll::Ready(ClientError::ConnectionLost { reason: reason.to_owned() }),
+            None => Poll::Pending,
         }
-        Poll::Pending
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, inner: &mut Inner) -> Poll<std::io::Result<()>> {
@@ -160,6 +159,21 @@ impl Driver {
     }
 }
 
+/// Ends the connection where its driver does not come to its end: nobody waits for what will never come.
+struct Guard(Arc<Line>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let error = if std::thread::panicking() {
+            ClientError::Defect { reason: "the task that drives a connection panicked".to_owned() }
+        } else {
+            ClientError::ConnectionLost { reason: "its runtime has ended".to_owned() }
+        };
+        // An end that has come already stays the cause.
+        self.0.lock().end(error);
+    }
+}
+
 impl Heartbeat {
     fn new(every: Duration) -> Self {
         let mut look = interval(every / LOOKS);
@@ -181,13 +195,16 @@ fn take_in(frame: &Frame<'_>, inner: &mut Inner) -> Result<(), CodecError> {
         return Err(CodecError::Unexpected { what: "a frame of a channel that is not open" });
     };
     let was_full = channel.is_full();
+    let out_bytes = out.len();
     let taken_in = channel.take_in(frame, out);
+    let is_answered = out.len() > out_bytes;
     let (is_full, is_free) = (channel.is_full(), channel.is_free());
     inner.full += usize::from(is_full && !was_full);
     if is_free {
         inner.remove_channel(frame.channel);
     }
-    taken_in
+    taken_in?;
+    if is_answered { inner.answered() } else { Ok(()) }
 }
 
 fn connection_method(payload: &[u8], inner: &mut Inner) -> Result<(), CodecError> {
@@ -201,6 +218,7 @@ fn connection_method(payload: &[u8], inner: &mut Inner) -> Result<(), CodecError
         connection::AMQPMethod::Close(close) => {
             let bye = connection::AMQPMethod::CloseOk(connection::CloseOk {});
             put_method(&mut inner.out, 0, &AMQPClass::Connection(bye))?;
+            // Whether it takes our answer or not, its own words are why the connection ended.
             inner.flush();
             let reason = format!("{} {}", close.reply_code, close.reply_text);
             inner.end(ClientError::ConnectionLost { reason });
@@ -209,9 +227,9 @@ fn connection_method(payload: &[u8], inner: &mut Inner) -> Result<(), CodecError
             inner.end(ClientError::ConnectionLost { reason: "closed by this client".to_owned() });
         }
         connection::AMQPMethod::Blocked(blocked) => {
-            inner.notice(Notice::Blocked { reason: blocked.reason.to_string() });
+            inner.notice(Notice::Blocked { reason: blocked.reason.to_string() })?;
         }
-        connection::AMQPMethod::Unblocked(_) => inner.notice(Notice::Unblocked),
+        connection::AMQPMethod::Unblocked(_) => inner.notice(Notice::Unblocked)?,
         // A new secret is a client's to send; from a broker it means nothing.
         connection::AMQPMethod::UpdateSecret(_) | connection::AMQPMethod::UpdateSecretOk(_) => {}
         _ => return Err(CodecError::Unexpected { what: "a part of the hello after it" }),

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use amq_protocol::protocol::{AMQPClass, connection};
 use tokio::io::AsyncWrite;
@@ -21,8 +22,10 @@ use crate::amqp::{CodecError, put_method};
 const HIGH_BYTES: usize = 1 << 20;
 /// What the buffer keeps of its memory once it is empty.
 const KEPT_BYTES: usize = 1 << 20;
-/// Most notices that are kept; a broker that blocks and unblocks more often than anyone asks loses the oldest.
+/// Most notices that are kept; a broker that blocks and unblocks more often than anyone asks is not one.
 const NOTICES_MAX: usize = 1_024;
+/// Most answers that wait to be written; a broker that asks on and takes none of them is not one.
+const ANSWERS_MAX: usize = 1_024;
 /// `connection.close` and `channel.close` with this code mean a clean end.
 pub(super) const REPLY_SUCCESS: u16 = 200;
 /// `connection.close` with this code means that the other side does not speak AMQP.
@@ -61,6 +64,10 @@ pub(super) struct Inner {
     written: usize,
     /// All is written, and TLS may still hold some of it back.
     unflushed: bool,
+    /// Why nothing more can be written; what the broker said before is still to be read.
+    broken: Option<String>,
+    /// Answers to the broker's questions in `out`.
+    answers: usize,
     /// Something was written since the driver last looked: no heartbeat is needed.
     pub(super) wrote: bool,
     /// By number, from 1.
@@ -71,7 +78,9 @@ pub(super) struct Inner {
     ended: Option<ClientError>,
     /// Wait for room in `out`, or for the end.
     waiting: Vec<Waker>,
-    notices: VecDeque<Notice>,
+    notices: VecDeque<(Instant, Notice)>,
+    /// The broker takes no publishes.
+    blocked: bool,
     /// Channels whose links have to take something before more is read.
     pub(super) full: usize,
 }
@@ -87,6 +96,8 @@ impl Line {
             out: Vec::new(),
             written: 0,
             unflushed: false,
+            broken: None,
+            answers: 0,
             wrote: false,
             channels: Vec::new(),
             channel_max,
@@ -94,13 +105,14 @@ impl Line {
             ended: None,
             waiting: Vec::new(),
             notices: VecDeque::new(),
+            blocked: false,
             full: 0,
         })));
         let driver = Driver::new(Arc::clone(&line), read_ahead, frame_max, heartbeat);
         (line, driver)
     }
 
-    /// A lock whose holder panicked: the panic ends the run, and what was read until then still counts.
+    /// A lock whose holder panicked: that ends the connection and the run, and what was read until then still counts.
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,15 +224,42 @@ impl Inner {
         }
     }
 
-    pub(super) fn notice(&mut self, notice: Notice) {
+    /// The broker takes no publishes any more, or takes them again.
+    ///
+    /// # Errors
+    /// It said so too often for anyone to hear.
+    pub(super) fn notice(&mut self, notice: Notice) -> Result<(), CodecError> {
         if self.notices.len() == NOTICES_MAX {
-            self.notices.pop_front();
+            return Err(CodecError::Unexpected { what: "more blocking and unblocking than anyone asks for" });
         }
-        self.notices.push_back(notice);
+        self.blocked = matches!(notice, Notice::Blocked { .. });
+        self.notices.push_back((Instant::now(), notice));
+        Ok(())
     }
 
-    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+    pub(super) fn take_notices(&mut self) -> Vec<(Instant, Notice)> {
         self.notices.drain(..).collect()
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Counts an answer that was put into the buffer.
+    ///
+    /// # Errors
+    /// The broker asks on and takes none of the answers.
+    pub(super) fn answered(&mut self) -> Result<(), CodecError> {
+        self.answers += 1;
+        if self.answers > ANSWERS_MAX {
+            return Err(CodecError::Unexpected { what: "questions on and on, and nobody who takes the answers" });
+        }
+        Ok(())
+    }
+
+    /// Why nothing more can be written, once all that can be read was read.
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
     }
 
     /// Has the driver write what waits, read on, or see the end.
@@ -236,13 +275,21 @@ impl Inner {
     /// Writes what waits, as far as the socket takes it; the driver goes on with the rest.
     pub(super) fn flush(&mut self) {
         let Some(driver) = self.driver.clone() else { return self.call_driver() };
-        if let Poll::Ready(Err(error)) = self.poll_flush(&mut Context::from_waker(&driver)) {
-            self.end(ClientError::ConnectionLost { reason: error.to_string() });
+        self.write(&mut Context::from_waker(&driver));
+    }
+
+    /// Writes what waits, as far as the socket takes it. `cx` must be the driver's.
+    pub(super) fn write(&mut self, cx: &mut Context<'_>) {
+        if self.broken.is_none()
+            && let Poll::Ready(Err(error)) = self.poll_flush(cx)
+        {
+            // The broker may have said why it takes no more: the driver reads that first.
+            self.broken = Some(error.to_string());
+            self.call_driver();
         }
     }
 
-    /// Writes what waits; ready when nothing waits any more. `cx` must be the driver's.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(mut socket) = self.socket.as_mut().map(Pin::new) else { return Poll::Ready(Ok(())) };
         if self.out.is_empty() && !self.unflushed {
             return Poll::Ready(Ok(()));
@@ -266,6 +313,7 @@ impl Inner {
         self.out.clear();
         self.out.shrink_to(KEPT_BYTES);
         self.written = 0;
+        self.answers = 0;
         self.wake_waiting();
         flushed
     }

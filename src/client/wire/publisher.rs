@@ -26,16 +26,21 @@ impl PublisherLink for Publisher {
     fn poll_publish(&mut self, cx: &mut Context<'_>, batch: &mut Outbox) -> Poll<Result<(), ClientError>> {
         let mut inner = self.channel.line.lock();
         let mut written = Ok(());
+        let mut is_held = false;
         match inner.usable(self.channel.id) {
             Ok((channel, out)) => {
                 for (message, body) in batch.iter() {
-                    written = self.writer.write(message, body, out);
+                    written = self.writer.write(message, body, channel.held().unwrap_or(out));
                     if written.is_err() {
                         break;
                     }
                     if let Some(confirms) = channel.publisher() {
                         confirms.sent(message.token);
                     }
+                }
+                is_held = channel.held().is_some();
+                if is_held {
+                    channel.wait(cx);
                 }
             }
             Err(error) => written = Err(error),
@@ -47,6 +52,8 @@ impl PublisherLink for Publisher {
         }
         match written {
             Err(error) => Poll::Ready(Err(error)),
+            // The broker has asked for no more: it is waited for as a socket is.
+            Ok(()) if is_held => Poll::Pending,
             // The flush may have found out that the connection has ended: the next call tells.
             Ok(()) if inner.is_roomy() => Poll::Ready(Ok(())),
             Ok(()) => {

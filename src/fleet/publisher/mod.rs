@@ -10,12 +10,14 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use self::answers::Answers;
 use super::alarm::Alarm;
 use super::changes::Changes;
+use super::cost::CostMeter;
 use super::flights::{Flight, Flights};
 use super::message::MessageMaker;
 use super::meters::{ProducerMeters, add};
@@ -49,6 +51,9 @@ pub struct PublisherTask {
     /// To be sent again, in order.
     again: VecDeque<Flight>,
     pace: Pace,
+    cost: CostMeter,
+    /// The connection was last seen blocked by the broker at this time, in microseconds on the run's clock.
+    blocked_until_us: u64,
     /// On its way to the client; used again and again, as those below.
     batch: Outbox,
     /// When the new messages of a batch should go, in microseconds on the run's clock.
@@ -104,6 +109,8 @@ impl PublisherTask {
             flights: Flights::default(),
             again: VecDeque::new(),
             pace: Pace::default(),
+            cost: CostMeter::default(),
+            blocked_until_us: 0,
             batch: Outbox::default(),
             due: Vec::new(),
             answers: Answers::default(),
@@ -127,6 +134,10 @@ impl PublisherTask {
                 Left::Done => break,
                 Left::Failed(error) => {
                     self.give_up_flights();
+                    if error.is_final() {
+                        self.shared.give_up(&self.fleet.name, &error);
+                        break;
+                    }
                     if error.is_channel_only() {
                         self.slot.journal(IncidentKind::ChannelClosed, error.to_string());
                     }
@@ -159,7 +170,12 @@ impl PublisherTask {
             mandatory: self.fleet.mandatory,
             persistent: self.fleet.persistent,
         };
-        let mut link = match held.connection.open_publisher(&setup).await {
+        let opened = tokio::select! {
+            biased;
+            opened = held.connection.open_publisher(&setup) => opened,
+            () = reached(&mut self.stage, Stage::Leave) => return Left::Done,
+        };
+        let mut link = match opened {
             Ok(link) => link,
             Err(error) => return Left::Failed(error),
         };
@@ -182,20 +198,24 @@ impl PublisherTask {
                 Stage::Drain => self.finish(),
                 Stage::Ready | Stage::Load => {}
             }
+            self.cost.begin();
             let due_us = self.fill();
+            let messages = self.batch.len();
             let outcome = match self.batch.is_empty() {
-                false => match self.hand_over(link).await {
+                false => match self.hand_over(link, held).await {
                     // Answers that are there already open the window again, at no wait.
-                    Ok(()) => {
-                        futures_util::FutureExt::now_or_never(link.settlements(self.answers.told())).unwrap_or(Ok(()))
-                    }
+                    Ok(()) => link.settlements(self.answers.told()).now_or_never().unwrap_or(Ok(())),
                     Err(error) => Err(error),
                 },
                 true if self.is_done() => return Left::Done,
                 true => self.wait(link, due_us, held).await,
             };
             self.settle();
-            if let Err(error) = outcome.and_then(|()| self.check_timeout()) {
+            self.cost.end(messages, &self.meters.cost);
+            if let Err(error) = outcome.and_then(|()| self.check_timeout(held)) {
+                // What the broker said before is told all the same.
+                let _ = link.settlements(self.answers.told()).now_or_never();
+                self.settle();
                 return Left::Failed(error);
             }
         }
@@ -212,19 +232,13 @@ impl PublisherTask {
         !returns_may_come
     }
 
-    async fn hand_over(&mut self, link: &mut dyn PublisherLink) -> Result<(), ClientError> {
+    async fn hand_over(&mut self, link: &mut dyn PublisherLink, held: &Held) -> Result<(), ClientError> {
         let begun_us = self.shared.now_us();
-        let limit = self.answer_limit();
         // What the socket takes at once needs no clock beside it.
         let at_once = poll_fn(|cx| Poll::Ready(link.poll_publish(cx, &mut self.batch))).await;
         let handed = match at_once {
-            Poll::Ready(handed) => Ok(handed),
-            Poll::Pending => tokio::select! {
-                biased;
-                handed = tokio::time::timeout(limit, link.publish(&mut self.batch)) => handed,
-                // Whoever leaves does not wait for a socket that takes nothing.
-                () = reached(&mut self.stage, Stage::Leave) => Ok(Ok(())),
-            },
+            Poll::Ready(handed) => handed,
+            Poll::Pending => self.wait_for_room(link, held).await,
         };
         let now_us = self.shared.now_us();
         if now_us.saturating_sub(begun_us) > HELD_AFTER_US {
@@ -233,7 +247,45 @@ impl PublisherTask {
         }
         add(&self.meters.held_us, self.pace.take_held_us());
         self.batch.clear();
-        handed.unwrap_or_else(|_| Err(ClientError::TimedOut { what: "a publish".to_owned(), after: limit }))
+        handed
+    }
+
+    /// Waits until the client has taken the batch. Answers are counted meanwhile, each at its own time.
+    async fn wait_for_room(&mut self, link: &mut dyn PublisherLink, held: &Held) -> Result<(), ClientError> {
+        enum Woken {
+            Answered(Result<(), ClientError>),
+            Handed(Result<(), ClientError>),
+        }
+        self.cost.waited();
+        let limit = self.answer_limit();
+        let mut late = Instant::now() + limit;
+        loop {
+            let woken = poll_fn(|cx| match link.poll_settlements(cx, self.answers.told()) {
+                Poll::Ready(answered) => Poll::Ready(Woken::Answered(answered)),
+                Poll::Pending => link.poll_publish(cx, &mut self.batch).map(Woken::Handed),
+            });
+            tokio::select! {
+                biased;
+                woken = woken => match woken {
+                    Woken::Answered(answered) => {
+                        self.settle();
+                        answered?;
+                    }
+                    Woken::Handed(handed) => return handed,
+                },
+                // Whoever leaves does not wait for a socket that takes nothing.
+                () = reached(&mut self.stage, Stage::Leave) => return Ok(()),
+                () = sleep(LOOK_EVERY.min(limit)) => {
+                    self.slot.journal_notices(&*held.connection);
+                    // A broker that says that it takes nothing is late with nothing.
+                    if held.connection.is_blocked() {
+                        late = Instant::now() + limit;
+                    } else if Instant::now() >= late {
+                        return Err(ClientError::TimedOut { what: "a publish".to_owned(), after: limit });
+                    }
+                }
+            }
+        }
     }
 
     /// How long an answer may take: the confirm timeout, or a minute where there are no confirms.
@@ -248,6 +300,7 @@ impl PublisherTask {
         due_us: Option<u64>,
         held: &Held,
     ) -> Result<(), ClientError> {
+        self.cost.waited();
         let now_us = self.shared.now_us();
         let waits = self.waits.get_or_insert_with(|| {
             let timeout = self.fleet.confirm.map(|confirm| Duration::from_micros(confirm.timeout_us) / 4);
@@ -273,10 +326,17 @@ impl PublisherTask {
     }
 
     /// An answer that takes too long: the connection hangs, whatever the socket says.
-    fn check_timeout(&mut self) -> Result<(), ClientError> {
+    fn check_timeout(&mut self, held: &Held) -> Result<(), ClientError> {
         let Some(confirm) = self.fleet.confirm else { return Ok(()) };
         let Some(oldest_us) = self.flights.oldest_us() else { return Ok(()) };
-        if self.shared.now_us().saturating_sub(oldest_us) < confirm.timeout_us {
+        let now_us = self.shared.now_us();
+        let waiting_us = |since_us: u64| now_us.saturating_sub(since_us);
+        if waiting_us(oldest_us.max(self.blocked_until_us)) < confirm.timeout_us {
+            return Ok(());
+        }
+        // A broker that says that it takes nothing is late with nothing, nor in the time after it.
+        if held.connection.is_blocked() {
+            self.blocked_until_us = now_us;
             return Ok(());
         }
         let after = Duration::from_micros(confirm.timeout_us);

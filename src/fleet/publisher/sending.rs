@@ -1,7 +1,6 @@
 //! What is due, put together and counted.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use super::super::flights::Flight;
 use super::super::meters::add;
@@ -94,7 +93,6 @@ impl PublisherTask {
         let due = std::mem::take(&mut self.due);
         let confirms = self.fleet.confirm.is_some();
         self.shared.ledger.published(self.me.id, due.len(), confirms);
-        let begun = Instant::now();
         for intended_us in &due {
             let flight = Flight { sequence: self.next, attempt: 0, intended_us: *intended_us, sent_us: now_us };
             self.compose(&flight);
@@ -103,7 +101,6 @@ impl PublisherTask {
             }
             self.next += 1;
         }
-        add(&self.meters.making_ns, begun.elapsed().as_nanos() as u64);
         self.measure_sends(&due, now_us);
         self.due = due;
     }
