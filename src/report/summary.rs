@@ -244,6 +244,7 @@ fn generator(record: &Record) -> Vec<Measured> {
         ("paced_sends", "messages", Some(facts.paced_sends.into())),
         ("own_lag_p99", "us", Some(facts.own_lag_p99_us.into())),
         ("held", "us", Some(facts.held_us.into())),
+        ("message_cost", "us", facts.message_cost_ns.map(|ns| Figure::Real(ns / 1000.0))),
         ("cpu", "us", Some(facts.cpu_us.into())),
         ("load", "us", Some(facts.load_us.into())),
         ("load_sends", "messages", Some(facts.load_sends.into())),
