@@ -32,7 +32,7 @@ impl Foretold for One {
 }
 
 fn ledger() -> Ledger {
-    let queue = Destination { name: "q".to_owned(), removes: false, kind: "classic", may_skip_head: false };
+    let queue = Destination { name: "q".to_owned(), rules: Vec::new(), kind: "classic", may_skip_head: false };
     Ledger::new(1, 1, vec![queue], Arc::new(One))
 }
 

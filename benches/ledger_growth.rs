@@ -172,7 +172,7 @@ struct Drive {
 
 impl Drive {
     fn new(messages: u64, publishers: u16) -> Self {
-        let queue = |n| Destination { name: format!("q{n}"), removes: false, kind: "classic", may_skip_head: false };
+        let queue = |n| Destination { name: format!("q{n}"), rules: Vec::new(), kind: "classic", may_skip_head: false };
         let share = |publisher| {
             let more = publisher < messages % u64::from(publishers);
             (messages / u64::from(publishers) + u64::from(more), 0)

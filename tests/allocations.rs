@@ -184,7 +184,7 @@ struct Drive {
 
 impl Drive {
     fn new() -> Self {
-        let queue = |n| Destination { name: format!("q{n}"), removes: false, kind: "quorum", may_skip_head: false };
+        let queue = |n| Destination { name: format!("q{n}"), rules: Vec::new(), kind: "quorum", may_skip_head: false };
         let destinations = (0..QUEUES).map(queue).collect();
         Self {
             ledger: Ledger::new(1, PUBLISHERS.into(), destinations, Arc::new(InTurn)),

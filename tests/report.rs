@@ -283,6 +283,7 @@ fn queue() -> impl Strategy<Value = QueueAccount> {
                 lost,
                 possibly_lost,
                 removed_unverified: 0,
+                lost_among_several: 0,
                 unaccounted: 0,
                 recovered,
                 republished,

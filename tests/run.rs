@@ -60,6 +60,8 @@ fn assert_consistent(ended: &rig::Ended) {
     assert_eq!(violations.len() as u64, record.account.violations_total, "violations.csv lists all");
     let in_load: u64 = record.intervals.iter().map(|interval| interval.published).sum();
     assert_eq!(in_load, record.totals.published, "intervals.csv adds up");
+    let consumed: u64 = record.intervals.iter().map(|interval| interval.consumed).sum();
+    assert_eq!(consumed, record.totals.consumed, "a repeated delivery is consumed once");
     for file in [
         "run.json",
         "summary.csv",
@@ -111,6 +113,21 @@ fn a_good_run_passes_and_leaves_nothing_but_its_record() {
     assert_eq!(said["verdict"], "pass");
     let text = std::fs::read_to_string(ended.record.as_ref().expect("a record").join("run.json")).expect("run.json");
     assert!(!text.contains("lurcher:"), "a password may be in the record");
+}
+
+#[test]
+fn a_load_of_one_message_is_offered_in_full() {
+    let broker = Held::start();
+    let scenario = simple(
+        "single",
+        "rate = \"10/s\"\nmessages = 1",
+        "",
+        "[load]\nduration = \"2s\"\n[expect]\nguarantee = \"at-least-once\"\nconsumed = 1",
+    );
+    let ended = broker.rig(&scenario).run().expect_code(0);
+    assert_consistent(&ended);
+    let generator = ended.record().generator;
+    assert_eq!((generator.load_sends, generator.load_planned), (1, Some(1)));
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(super) fn findings(record: &Record, checks: &[Check]) -> Vec<Finding> {
     let mut findings = harm(record, checks);
     let missing = [completeness(record), nothing_published(record), undrained(record)];
     findings.extend(missing.into_iter().flatten().map(|sentence| Finding::new(Weight::Inconclusive, sentence)));
-    let notes = [unread_streams(record), removed_by_rule_unverified(record)];
+    let notes = [unread_streams(record), removed_by_rule_unverified(record), lost_among_several(record)];
     findings.extend(notes.into_iter().flatten().map(|sentence| Finding::new(Weight::Note, sentence)));
     findings
 }
@@ -124,10 +124,23 @@ fn unread_streams(record: &Record) -> Option<String> {
 
 /// A removal is inferred from the topology's rules; only the broker's own counters prove it.
 fn removed_by_rule_unverified(record: &Record) -> Option<String> {
-    (record.totals.removed_by_rule > 0 && record.broker.counters.is_empty()).then(|| {
+    let unverified: u128 = record.account.queues.iter().map(|queue| u128::from(queue.removed_unverified)).sum();
+    (unverified > 0).then(|| {
         format!(
-            "{} taken as removed by a time to live or a length limit, which no counter of the broker could confirm",
-            things(record.totals.removed_by_rule, "copy")
+            "{} taken as removed by a rule of the topology, which no counter of the broker could confirm",
+            things(unverified, "copy")
+        )
+    })
+}
+
+/// The broker counts removals for all queues of a kind together.
+fn lost_among_several(record: &Record) -> Option<String> {
+    let among: Vec<&QueueAccount> = record.account.queues.iter().filter(|queue| queue.lost_among_several > 0).collect();
+    (!among.is_empty()).then(|| {
+        format!(
+            "which of {} lost how many cannot be told: the broker counts what a rule removes for all queues of a kind \
+             together",
+            things(among.len() as u64, "queue"),
         )
     })
 }

@@ -134,7 +134,28 @@ fn counted(
             _ => {}
         }
     }
-    if word == "lost" { doubted_loss(record, queue, outcome, number, comparison, bound) } else { outcome }
+    match (word, queue) {
+        ("lost", Some(queue)) if reason.is_none() => {
+            let outcome = shared_loss(record, queue, outcome, comparison, bound);
+            doubted_loss(record, Some(queue), outcome, number, comparison, bound)
+        }
+        ("lost", _) => doubted_loss(record, queue, outcome, number, comparison, bound),
+        _ => outcome,
+    }
+}
+
+/// Which of several queues lost what the broker's counters do not explain is not always known. Where it decides, a bound
+/// on one of them cannot be judged.
+fn shared_loss(record: &Record, queue: &str, mut outcome: Outcome, comparison: Comparison, bound: f64) -> Outcome {
+    let among = counts::books_of(record, queue).iter().map(|books| books.lost_among_several).max().unwrap_or(0);
+    if among > 0 && comparison.holds(0.0, bound) != comparison.holds(among as f64, bound) {
+        outcome.verdict = Verdict::Inconclusive;
+        return outcome.noted(format!(
+            "{} lost among queues whose removals the broker counts together: any of them may be this queue's",
+            things(among, "copy"),
+        ));
+    }
+    outcome
 }
 
 /// `lost` counts what was confirmed; what is missing without a confirm may be lost as well. Where that would break the

@@ -76,7 +76,7 @@ fn shortfall(record: &Record) -> Option<Finding> {
         return None;
     }
     let offered = format!(
-        "{} of {} were sent ({})",
+        "it sent {} of {} ({})",
         count(generator.load_sends),
         things(planned, "planned message"),
         percent(share)
@@ -145,7 +145,7 @@ impl Need {
 /// The threads that publishers would be busy on all the time. What a message costs there counts no wait, and so is a
 /// limit however long the broker held them up.
 fn threads_needed(record: &Record, planned: u64) -> Option<Need> {
-    let cost_us = record.generator.message_cost_ns? / 1000.0;
+    let cost_us = record.generator.message_cost_us?;
     let needed = Need::of_load(record, planned, cost_us);
     let there = record.generator.publisher_threads;
     Some(Need { what: "threads", needed, cost_us, owner: "its publishers have", there })

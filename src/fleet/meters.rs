@@ -17,7 +17,7 @@ pub struct Counters {
     pub returned: AtomicU64,
     /// Deliveries.
     pub delivered: AtomicU64,
-    /// Deliveries settled as done.
+    /// Messages settled as done, each once.
     pub consumed: AtomicU64,
     /// Repeated deliveries.
     pub duplicates: AtomicU64,
@@ -40,7 +40,7 @@ pub struct Snapshot {
     pub returned: u64,
     /// Deliveries.
     pub delivered: u64,
-    /// Deliveries settled as done.
+    /// Messages settled as done, each once.
     pub consumed: u64,
     /// Repeated deliveries.
     pub duplicates: u64,
@@ -94,6 +94,8 @@ pub struct ProducerMeters {
     pub schedule_lag: Recorder,
     /// The part of the lag that is the generator's own doing.
     pub own_lag: Recorder,
+    /// Sends of the measured load.
+    pub load_sends: AtomicU64,
     /// Sends of the measured load that had an intended time.
     pub paced_sends: AtomicU64,
     /// Of these, those whose own lag was above the limit.

@@ -316,8 +316,8 @@ impl SubscriberTask {
         if count == 0 {
             return;
         }
-        self.shared.ledger.consumed(self.acked.drain(..));
-        add(&self.meters.counters.consumed, count as u64);
+        let consumed = self.shared.ledger.consumed(self.acked.drain(..));
+        add(&self.meters.counters.consumed, consumed);
         self.hold(-(count as i64));
     }
 

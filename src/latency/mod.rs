@@ -157,7 +157,8 @@ pub fn listed_percentiles() -> impl Iterator<Item = f64> {
 /// C and Python have it, so that they read the same percentiles out of `latency.hlog`.
 pub fn at_percentile(histogram: &Histogram<u64>, percentile: f64) -> (u64, u64) {
     let samples = histogram.len() as f64;
-    let rank = (percentile / 100.0 * samples + 0.5).floor().clamp(1.0, samples.max(1.0));
+    // In this order, as there: a quotient taken first is often not exact, and a rank that ends in a half would be missed.
+    let rank = (percentile * samples / 100.0 + 0.5).floor().clamp(1.0, samples.max(1.0));
     let value = match percentile {
         0.0 => histogram.min(),
         100.0 => histogram.max(),

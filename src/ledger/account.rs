@@ -56,7 +56,8 @@ pub struct PublisherAccount {
 pub struct QueueAccount {
     /// Queue; for a stream `QUEUE#SUBSCRIBER`, since each reader has copies of its own.
     pub queue: String,
-    /// Distinct messages that belong here: confirmed ones the topology routes here, and others that showed up.
+    /// Distinct messages that belong here: confirmed ones the topology routes here, and others that showed up. The books
+    /// of a stream's reader begin with the first message that it was given.
     pub routed: u64,
     /// Deliveries, repetitions included.
     pub delivered: u64,
@@ -76,6 +77,10 @@ pub struct QueueAccount {
     pub left_in_queue: u64,
     /// Confirmed, and none of the above.
     pub lost: u64,
+    /// The broker counts what a rule removes for all queues of a kind together: so many of the copies that queues with the
+    /// same rule lost may be this one's or another's.
+    #[serde(default)]
+    pub lost_among_several: u64,
     /// Unconfirmed or sent without confirms, and missing.
     pub possibly_lost: u64,
     /// Missing in a run whose queues were not read to their end: nobody can tell what became of them.
@@ -150,6 +155,8 @@ pub enum Cause {
     Unflagged,
     /// The topology routes it to no queue.
     Unroutable,
+    /// Others of its queue were removed by a rule: which were removed and which were lost cannot be told.
+    OneOfMany,
     /// It carries no stamp of this run.
     NoStamp,
     /// Its stamp names a message that was never sent.

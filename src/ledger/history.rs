@@ -65,6 +65,10 @@ impl Ledger {
             (ViolationClass::Lost | ViolationClass::PossiblyLost, Some(Cause::Unroutable)) => {
                 "routed to no queue by the topology"
             }
+            (ViolationClass::Lost | ViolationClass::PossiblyLost, Some(Cause::OneOfMany)) => {
+                "neither consumed, dead-lettered nor left in the queue; others that are missing there were removed by a \
+                 rule, and which of them were cannot be told"
+            }
             (ViolationClass::Lost | ViolationClass::PossiblyLost, _) => {
                 "neither consumed, dead-lettered nor left in the queue"
             }

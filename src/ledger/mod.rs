@@ -39,12 +39,23 @@ use tally::Tallying;
 pub struct Destination {
     /// Name of the queue; for a stream `QUEUE#READER`.
     pub name: String,
-    /// A rule of the topology may remove messages that nobody consumed, without a trace.
-    pub removes: bool,
+    /// Rules of the topology by which it may remove messages that nobody consumed, without a trace.
+    pub rules: Vec<Rule>,
     /// Kind of queue, as the broker's counters name it: `classic`, `quorum` or `stream`.
     pub kind: &'static str,
     /// A reader that may begin after a publisher's first messages.
     pub may_skip_head: bool,
+}
+
+/// A rule by which a queue removes messages and leaves no trace of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// A time to live. The broker counts it.
+    Expiry,
+    /// A length limit that drops the oldest. The broker counts it.
+    Length,
+    /// A stream's retention, which nobody counts.
+    Retention,
 }
 
 /// Which destinations each message is foretold to reach.
@@ -223,15 +234,19 @@ impl Ledger {
         }
     }
 
-    /// Consumers settled messages as done.
-    pub fn consumed(&self, messages: impl IntoIterator<Item = (u32, Reading)>) {
+    /// Consumers settled messages as done. How many copies that consumed which were not consumed before.
+    pub fn consumed(&self, messages: impl IntoIterator<Item = (u32, Reading)>) -> u64 {
         let mut tally = Tallying::new(self);
         let mut books = OpenBook::new(self);
+        let mut consumed = 0;
         for (destination, reading) in messages {
+            let is_new = u64::from(self.is_closed_now(&mut books, destination, &reading));
             let counts = tally.of(destination);
             counts.acknowledged += 1;
-            counts.consumed += u64::from(self.is_closed_now(&mut books, destination, &reading));
+            counts.consumed += is_new;
+            consumed += is_new;
         }
+        consumed
     }
 
     /// The audit found messages in a queue after the drain.

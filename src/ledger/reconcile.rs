@@ -9,14 +9,14 @@ use super::chunk::{Chunk, Copy};
 use super::lane::CHUNK;
 use super::offences::{Offence, Offences};
 use super::standings::Standing;
-use super::{Destination, Ledger, lock};
+use super::{Destination, Ledger, Rule, lock};
 use crate::stamp::Stamp;
 
 /// What the broker says that its queues removed by rule without dead-lettering it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RemovalEvidence {
-    /// Messages removed, by kind of queue (`classic`, `quorum`, `stream`).
-    Counted(BTreeMap<String, u64>),
+    /// Messages removed, by rule and kind of queue (`classic`, `quorum`, `stream`).
+    Counted(BTreeMap<(Rule, String), u64>),
     /// The broker's counters could not be read: the rule is believed, and the account says so.
     Unknown,
 }
@@ -48,12 +48,18 @@ enum Fate {
     Accounted { answered: bool },
     /// It is not where the topology routes it.
     Missing { confirmed: bool },
+    /// It is not where the topology routes it, and the broker has refused its message: here or elsewhere.
+    Refused,
     /// It came to its destination by a dead-letter exchange, and was not accounted for there.
     Stranded,
 }
 
-/// Copies that are missing: confirmed and not.
-type MissingCounts = [u64; 2];
+/// Copies that are missing: confirmed, not answered, and refused.
+type MissingCounts = [u64; 3];
+/// Places in [`MissingCounts`].
+const CONFIRMED: usize = 0;
+const UNANSWERED: usize = 1;
+const REFUSED: usize = 2;
 
 /// The first sequence of each publisher that arrived at a destination whose reader may have skipped what came before.
 type Heads = Vec<Option<Vec<Option<u64>>>>;
@@ -64,12 +70,12 @@ impl Ledger {
         let mut queues: Vec<QueueAccount> = self.tallies.iter().map(|tally| lock(tally).clone()).collect();
         let heads = self.heads(evidence.audited);
         let (missing, nowhere) = self.count(&heads, &mut queues);
-        let mut removed = vec![[0, 0]; queues.len()];
+        let mut removed = vec![MissingCounts::default(); queues.len()];
         if evidence.audited {
             self.skip_heads(&heads, &mut queues);
             removed = self.explain(&missing, &mut queues, &evidence.removed);
         } else {
-            queues.iter_mut().zip(&missing).for_each(|(queue, [confirmed, _])| queue.unaccounted += confirmed);
+            queues.iter_mut().zip(&missing).for_each(|(queue, counts)| queue.unaccounted += counts[CONFIRMED]);
         }
         let mut offences = std::mem::take(&mut *lock(&self.offences));
         let gone = |queue: &QueueAccount| queue.lost + queue.possibly_lost;
@@ -83,8 +89,8 @@ impl Ledger {
             violations_total: offences.total(),
             publishers,
             queues,
-            unroutable: nowhere[0],
-            unroutable_unconfirmed: nowhere[1],
+            unroutable: nowhere[CONFIRMED],
+            unroutable_unconfirmed: nowhere[UNANSWERED],
         }
     }
 
@@ -115,10 +121,10 @@ impl Ledger {
     /// Counts what is routed and recovered into `queues`; returns what is missing at each destination, and what is routed
     /// nowhere.
     fn count(&self, heads: &Heads, queues: &mut [QueueAccount]) -> (Vec<MissingCounts>, MissingCounts) {
-        let (mut missing, mut nowhere) = (vec![[0, 0]; queues.len()], [0, 0]);
+        let (mut missing, mut nowhere) = (vec![MissingCounts::default(); queues.len()], MissingCounts::default());
         self.visit(false, &mut |publisher, sequence, destination, fate| {
             let Some(to) = destination.map(|to| to as usize) else {
-                nowhere[usize::from(!matches!(fate, Fate::Missing { confirmed: true }))] += 1;
+                nowhere[if matches!(fate, Fate::Missing { confirmed: true }) { CONFIRMED } else { UNANSWERED }] += 1;
                 return;
             };
             let queue = &mut queues[to];
@@ -127,16 +133,15 @@ impl Ledger {
                     queue.routed += 1;
                     queue.recovered += u64::from(!answered);
                 }
+                // What came before a stream's reader is not in its books.
+                Fate::Missing { .. } | Fate::Refused if is_skipped(heads, to, publisher, sequence) => {}
+                Fate::Stranded if is_skipped(heads, to, publisher, sequence) => queue.routed -= 1,
                 Fate::Missing { confirmed } => {
                     queue.routed += u64::from(confirmed);
-                    if is_skipped(heads, to, publisher, sequence) {
-                        queue.removed_by_rule += u64::from(confirmed);
-                    } else {
-                        missing[to][usize::from(!confirmed)] += 1;
-                    }
+                    missing[to][if confirmed { CONFIRMED } else { UNANSWERED }] += 1;
                 }
-                Fate::Stranded if is_skipped(heads, to, publisher, sequence) => queue.removed_by_rule += 1,
-                Fate::Stranded => missing[to][0] += 1,
+                Fate::Refused => missing[to][REFUSED] += 1,
+                Fate::Stranded => missing[to][CONFIRMED] += 1,
             }
         });
         (missing, nowhere)
@@ -151,46 +156,68 @@ impl Ledger {
         evidence: &RemovalEvidence,
     ) -> Vec<MissingCounts> {
         let mut budget = match evidence {
-            RemovalEvidence::Counted(by_kind) => Some(by_kind.clone()),
+            RemovalEvidence::Counted(counted) => Some(counted.clone()),
             RemovalEvidence::Unknown => None,
         };
-        let explain_one = |((about, queue), missing): ((&Destination, &mut QueueAccount), &MissingCounts)| {
-            let mut removed = [0, 0];
-            if about.removes {
-                removed = take_from(budget.as_mut(), about.kind, *missing, &mut queue.removed_unverified);
-                queue.removed_by_rule += removed[0] + removed[1];
-                // What was not confirmed but fell to a rule did reach the queue: it belongs on both sides of its books.
-                queue.routed += removed[1];
+        let mut removed = vec![MissingCounts::default(); queues.len()];
+        // Those with a single rule first: what they do not use is left for those that have a choice.
+        let mut turn: Vec<usize> = (0..queues.len()).filter(|to| !self.destinations[*to].rules.is_empty()).collect();
+        turn.sort_by_key(|to| self.destinations[*to].rules.len());
+        for to in turn {
+            removed[to] = take_from(budget.as_mut(), &self.destinations[to], missing[to], &mut queues[to]);
+        }
+        for ((queue, removed), missing) in queues.iter_mut().zip(&removed).zip(missing) {
+            queue.removed_by_rule += removed.iter().sum::<u64>();
+            // What was not confirmed but fell to a rule did reach the queue: it belongs on both sides of its books.
+            queue.routed += removed[UNANSWERED] + removed[REFUSED];
+            queue.lost += missing[CONFIRMED] - removed[CONFIRMED];
+            queue.possibly_lost += missing[UNANSWERED] - removed[UNANSWERED];
+        }
+        self.share_losses(missing, queues);
+        removed
+    }
+
+    /// Where several queues had missing copies that one of the broker's counters may explain, and not all are explained,
+    /// it cannot be told which of them lost the rest.
+    fn share_losses(&self, missing: &[MissingCounts], queues: &mut [QueueAccount]) {
+        let mut sharing: BTreeMap<(Rule, &str), Vec<usize>> = BTreeMap::new();
+        for (to, about) in self.destinations.iter().enumerate().filter(|(to, _)| missing[*to][CONFIRMED] > 0) {
+            let counted = about.rules.iter().filter(|rule| **rule != Rule::Retention);
+            counted.for_each(|rule| sharing.entry((*rule, about.kind)).or_default().push(to));
+        }
+        for sharers in sharing.into_values().filter(|sharers| sharers.len() > 1) {
+            let lost: u64 = sharers.iter().map(|to| queues[*to].lost).sum();
+            let removed: u64 = sharers.iter().map(|to| queues[*to].removed_by_rule).sum();
+            if removed > 0 {
+                sharers.iter().for_each(|to| queues[*to].lost_among_several = lost);
             }
-            queue.lost += missing[0] - removed[0];
-            queue.possibly_lost += missing[1] - removed[1];
-            removed
-        };
-        self.destinations.iter().zip(queues).zip(missing).map(explain_one).collect()
+        }
     }
 
     /// Names what is lost or possibly lost. The copies were counted before, so that none need be kept meanwhile: a run
     /// may end with as many missing as it sent.
     fn name_missing(&self, audited: bool, heads: &Heads, mut removed: Vec<MissingCounts>, offences: &mut Offences) {
+        let mixed: Vec<bool> = removed.iter().map(|counts| counts.iter().sum::<u64>() > 0).collect();
         self.visit(true, &mut |publisher, sequence, destination, fate| {
             let confirmed = match fate {
-                Fate::Accounted { .. } => return,
+                Fate::Accounted { .. } | Fate::Refused => return,
                 Fate::Missing { confirmed } => confirmed,
                 Fate::Stranded => true,
             };
+            let mut cause = destination.is_none().then_some(Cause::Unroutable);
             if let Some(to) = destination.map(|to| to as usize) {
                 if !audited || is_skipped(heads, to, publisher, sequence) {
                     return;
                 }
                 // Which of several missing messages a rule removed cannot be told; rules take the oldest first.
-                let left = &mut removed[to][usize::from(!confirmed)];
+                let left = &mut removed[to][if confirmed { CONFIRMED } else { UNANSWERED }];
                 if *left > 0 {
                     *left -= 1;
                     return;
                 }
+                cause = mixed[to].then_some(Cause::OneOfMany);
             }
             let class = if confirmed { ViolationClass::Lost } else { ViolationClass::PossiblyLost };
-            let cause = destination.is_none().then_some(Cause::Unroutable);
             let stamp = Stamp { run: self.run, publisher, attempt: 0, sequence, intended_us: 0, lag_us: 0 };
             offences.push(Offence { class, cause, destination, stamp: Some(stamp), observed_us: None });
         });
@@ -204,13 +231,13 @@ impl Ledger {
         self.destinations.iter().enumerate().map(head).collect()
     }
 
-    /// What the audit found before a reader's first message was never left for that reader.
+    /// What the audit found before a reader's first message was never left for that reader: it is not in its books.
     fn skip_heads(&self, heads: &Heads, queues: &mut [QueueAccount]) {
         for (destination, first) in heads.iter().enumerate() {
             let Some(first) = first else { continue };
             let skipped = self.found_before(destination, first);
             queues[destination].left_in_queue -= skipped;
-            queues[destination].removed_by_rule += skipped;
+            queues[destination].routed -= skipped;
         }
     }
 
@@ -263,6 +290,9 @@ impl Fates<'_> {
                 visit(Some(*destination), Fate::Accounted { answered });
             } else if owed {
                 visit(Some(*destination), missing);
+            } else if standing == Standing::Nacked {
+                // Another queue of its route may have refused it, and this one have taken it.
+                visit(Some(*destination), Fate::Refused);
             }
         }
     }
@@ -278,21 +308,31 @@ fn is_skipped(heads: &Heads, destination: usize, publisher: u16, sequence: u64) 
     first.is_some_and(|first| sequence < first)
 }
 
-/// How many of the `[confirmed, unconfirmed]` missing copies the `budget` explains, which is reduced by them.
+/// How many of a destination's missing copies the `budget` explains, which is reduced by them.
 fn take_from(
-    budget: Option<&mut BTreeMap<String, u64>>,
-    kind: &str,
-    counts: MissingCounts,
-    unverified: &mut u64,
+    mut budget: Option<&mut BTreeMap<(Rule, String), u64>>,
+    about: &Destination,
+    mut missing: MissingCounts,
+    queue: &mut QueueAccount,
 ) -> MissingCounts {
-    let Some(by_kind) = budget else {
-        *unverified += counts[0] + counts[1];
-        return counts;
-    };
-    let left = by_kind.entry(kind.to_owned()).or_default();
-    counts.map(|count| {
-        let taken = count.min(*left);
-        *left -= taken;
-        taken
-    })
+    let mut removed = MissingCounts::default();
+    for rule in &about.rules {
+        let mut left = match budget.as_deref_mut().filter(|_| *rule != Rule::Retention) {
+            Some(budget) => budget.get_mut(&(*rule, about.kind.to_owned())),
+            // Nobody counts: the rule is believed, as far as the broker has taken a message at all.
+            None => {
+                queue.removed_unverified += missing[CONFIRMED] + missing[UNANSWERED];
+                return [removed[CONFIRMED] + missing[CONFIRMED], removed[UNANSWERED] + missing[UNANSWERED], 0];
+            }
+        };
+        for (missing, removed) in missing.iter_mut().zip(&mut removed) {
+            let taken = left.as_deref().map_or(0, |left| (*missing).min(*left));
+            *missing -= taken;
+            *removed += taken;
+            if let Some(left) = left.as_deref_mut() {
+                *left -= taken;
+            }
+        }
+    }
+    removed
 }

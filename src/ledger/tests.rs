@@ -31,12 +31,12 @@ impl Foretold for Nothing {
     }
 }
 
-fn destination(name: &str, removes: bool) -> Destination {
-    Destination { name: name.to_owned(), removes, kind: "classic", may_skip_head: false }
+fn destination(name: &str, rules: &[Rule]) -> Destination {
+    Destination { name: name.to_owned(), rules: rules.to_vec(), kind: "classic", may_skip_head: false }
 }
 
 fn ledger(publishers: usize, routes: Vec<Vec<u32>>) -> Ledger {
-    let destinations = vec![destination("a", false), destination("b", false), destination("dead", false)];
+    let destinations = vec![destination("a", &[]), destination("b", &[]), destination("dead", &[])];
     Ledger::new(RUN, publishers, destinations, Arc::new(InTurn(routes)))
 }
 
@@ -279,15 +279,21 @@ fn a_stray_unbalances_the_books() {
 
 #[test]
 fn a_rule_explains_what_the_broker_counted_and_no_more() {
-    let destinations = vec![destination("bounded", true)];
+    let destinations = vec![destination("bounded", &[Rule::Length])];
     let ledger = Ledger::new(RUN, 1, destinations, Arc::new(InTurn(vec![vec![0]])));
     confirm(&ledger, 0, 0..100);
     ledger.found(&(90..100).map(|n| arrival(0, stamp(0, n, 0), false)).collect::<Vec<_>>());
-    let counted = |n| RemovalEvidence::Counted(BTreeMap::from([("classic".to_owned(), n), ("quorum".to_owned(), 50)]));
+    let of_kind = |rule, kind: &str| (rule, kind.to_owned());
+    let elsewhere = [(of_kind(Rule::Length, "quorum"), 50), (of_kind(Rule::Expiry, "classic"), 50)];
+    let counted = |n| {
+        RemovalEvidence::Counted(elsewhere.iter().cloned().chain([(of_kind(Rule::Length, "classic"), n)]).collect())
+    };
     let account = ledger.account(&Evidence { foretold: &Nothing, removed: counted(88), audited: true });
     let queue = &account.queues[0];
     assert_eq!((queue.removed_by_rule, queue.lost, queue.left_in_queue, queue.imbalance()), (88, 2, 10, 0));
     assert_eq!((account.violations_total, account.violations[0].sequence), (2, Some(88)));
+    assert_eq!(account.violations[0].cause, Some(Cause::OneOfMany), "which two of the 90 were lost is a guess");
+    assert_eq!(queue.lost_among_several, 0, "no other queue can have lost them");
     let believed = ledger.account(&Evidence { foretold: &Nothing, removed: RemovalEvidence::Unknown, audited: true });
     assert_eq!((believed.queues[0].removed_by_rule, believed.queues[0].removed_unverified), (90, 90));
 }
@@ -305,7 +311,7 @@ fn what_was_not_read_to_its_end_is_not_called_lost() {
 
 #[test]
 fn what_a_stream_held_before_its_reader_came_is_not_left_for_it() {
-    let reader = Destination { may_skip_head: true, kind: "stream", ..destination("stream#0", false) };
+    let reader = Destination { may_skip_head: true, kind: "stream", ..destination("stream#0", &[]) };
     let ledger = Ledger::new(RUN, 1, vec![reader], Arc::new(InTurn(vec![vec![0]])));
     confirm(&ledger, 0, 0..10);
     // It came at 4 and read up to 6; the audit then reads the whole stream, but for 2 and 8.
@@ -313,8 +319,66 @@ fn what_a_stream_held_before_its_reader_came_is_not_left_for_it() {
     let whole = (0..10).filter(|n| ![2, 8].contains(n)).map(|n| arrival(0, stamp(0, n, 0), false));
     ledger.found(&whole.collect::<Vec<_>>());
     let queue = &account(&ledger).queues[0];
-    assert_eq!((queue.consumed, queue.removed_by_rule, queue.left_in_queue, queue.lost), (3, 4, 2, 1));
-    assert_eq!(queue.imbalance(), 0);
+    assert_eq!((queue.consumed, queue.removed_by_rule, queue.left_in_queue, queue.lost), (3, 0, 2, 1));
+    // Its books begin at 4.
+    assert_eq!((queue.routed, queue.imbalance()), (6, 0));
+}
+
+/// Two queues, with copies of 100 messages each, of which none is there any more.
+fn two_gone(rules: [&[Rule]; 2], counted: &[(Rule, u64)]) -> Account {
+    let destinations = vec![destination("a", rules[0]), destination("b", rules[1])];
+    let ledger = Ledger::new(RUN, 1, destinations, Arc::new(InTurn(vec![vec![0, 1]])));
+    confirm(&ledger, 0, 0..100);
+    let counted = counted.iter().map(|(rule, count)| ((*rule, "classic".to_owned()), *count)).collect();
+    let removed = RemovalEvidence::Counted(counted);
+    ledger.account(&Evidence { foretold: &Nothing, removed, audited: true })
+}
+
+#[test]
+fn each_rule_explains_what_its_own_counter_says() {
+    let of = |account: &Account| -> Vec<(u64, u64)> {
+        account.queues.iter().map(|queue| (queue.removed_by_rule, queue.lost)).collect()
+    };
+    // `a` can only expire and `b` only overflow: neither can have what the other's rule removed.
+    let account = two_gone([&[Rule::Expiry], &[Rule::Length]], &[(Rule::Expiry, 70), (Rule::Length, 100)]);
+    assert_eq!(of(&account), [(70, 30), (100, 0)]);
+    assert!(account.queues.iter().all(|queue| queue.lost_among_several == 0 && queue.imbalance() == 0));
+    // One that can do both takes what the other cannot have taken.
+    let account =
+        two_gone([&[Rule::Expiry, Rule::Length], &[Rule::Length]], &[(Rule::Expiry, 60), (Rule::Length, 140)]);
+    assert_eq!(of(&account), [(100, 0), (100, 0)]);
+    // With one rule in both it is known how many are lost, and not whose.
+    let account = two_gone([&[Rule::Length], &[Rule::Length]], &[(Rule::Length, 150)]);
+    assert_eq!(account.queues.iter().map(|queue| queue.lost).sum::<u64>(), 50);
+    assert_eq!(account.queues.iter().map(|queue| queue.lost_among_several).collect::<Vec<_>>(), [50, 50]);
+    // Nothing was removed: all that is missing is lost, and whose it is is known.
+    let account = two_gone([&[Rule::Length], &[Rule::Length]], &[]);
+    assert_eq!(of(&account), [(0, 100), (0, 100)]);
+    assert!(account.queues.iter().all(|queue| queue.lost_among_several == 0));
+}
+
+#[test]
+fn a_stream_s_retention_is_believed_since_nobody_counts_it() {
+    let account = two_gone([&[Rule::Retention], &[]], &[]);
+    assert_eq!((account.queues[0].removed_by_rule, account.queues[0].removed_unverified), (100, 100));
+    assert_eq!((account.queues[1].removed_by_rule, account.queues[1].lost), (0, 100));
+}
+
+#[test]
+fn what_one_queue_refused_another_may_have_taken_and_removed() {
+    let destinations = vec![destination("bounded", &[Rule::Length]), destination("refuses", &[])];
+    let ledger = Ledger::new(RUN, 1, destinations, Arc::new(InTurn(vec![vec![0, 1]])));
+    ledger.published(0, 100, true);
+    ledger.settled(0, (0..100).map(|n| (n, if n < 40 { Settled::Confirmed } else { Settled::Nacked })));
+    consume(&ledger, 1, &(0..40).map(|n| stamp(0, n, 0)).collect::<Vec<_>>());
+    ledger.found(&(90..100).map(|n| arrival(0, stamp(0, n, 0), false)).collect::<Vec<_>>());
+    let counted = BTreeMap::from([((Rule::Length, "classic".to_owned()), 90)]);
+    let removed = RemovalEvidence::Counted(counted);
+    let account = ledger.account(&Evidence { foretold: &Nothing, removed, audited: true });
+    let [bounded, refuses] = &account.queues[..] else { panic!("two queues") };
+    assert_eq!((bounded.routed, bounded.removed_by_rule, bounded.left_in_queue, bounded.lost), (100, 90, 10, 0));
+    assert_eq!((refuses.routed, refuses.consumed, refuses.lost), (40, 40, 0), "what is refused is not owed");
+    assert!(account.queues.iter().all(|queue| queue.imbalance() == 0));
 }
 
 /// Bytes that the books take after a million messages, of which `answer` says how each publish ends, and each

@@ -16,6 +16,11 @@ pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
 pub use store::{LATEST, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
 
+/// A measured figure to thousandths, as every output can hold it in full.
+pub fn thousandths(figure: f64) -> f64 {
+    (figure * 1e3).round() / 1e3
+}
+
 /// Version of `run.json`; moves when its form changes.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -253,8 +258,8 @@ pub struct GeneratorFacts {
     /// Time that publishers were held up by a full confirm window or the broker's socket, all together, in microseconds.
     pub held_us: u64,
     /// CPU time that one message takes of its publisher's thread, waits left out: made, journaled, handed to the client,
-    /// and its answer counted. In nanoseconds, from a sample of the sends; none where none was looked at.
-    pub message_cost_ns: Option<f64>,
+    /// and its answer counted. In microseconds, from a sample of the sends; none where none was looked at.
+    pub message_cost_us: Option<f64>,
     /// Threads that publishers run on.
     pub publisher_threads: u32,
     /// CPU time of this process during the measured load, in microseconds.

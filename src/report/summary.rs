@@ -8,6 +8,8 @@
 
 use super::figure::Figure;
 use super::series;
+use crate::analysis;
+use crate::plan::Metric;
 use crate::plan::expect::{LATENCIES, THROUGHPUTS};
 use crate::record::{Check, Interval, LatencySummary, Record, Totals, Verdict};
 
@@ -152,24 +154,12 @@ fn throughputs(record: &Record) -> Vec<Measured> {
             });
             if fits {
                 let name = fleet.map_or(format!("throughput.{step}"), |fleet| format!("throughput.{step}.{fleet}"));
-                measured.push((name, "per_s", throughput(record, step, fleet).map(Figure::Real)));
+                let metric = Metric::Throughput { name: step.to_owned(), fleet: fleet.map(str::to_owned) };
+                measured.push((name, "per_s", analysis::measured(record, &metric).map(Figure::Real)));
             }
         }
     }
     measured
-}
-
-/// Messages per second of the measured load; none: there was no load.
-fn throughput(record: &Record, step: &str, fleet: Option<&str>) -> Option<f64> {
-    let count = |interval: &Interval| match step {
-        "published" => interval.published,
-        "confirmed" => interval.confirmed,
-        "delivered" => interval.delivered,
-        _ => interval.consumed,
-    };
-    let of_load = record.intervals.iter().filter(|i| series::in_load(i) && fleet.is_none_or(|fleet| i.fleet == fleet));
-    let messages: u64 = of_load.map(count).sum();
-    (record.generator.load_us > 0).then(|| messages as f64 / (record.generator.load_us as f64 / 1e6))
 }
 
 fn latencies(record: &Record) -> Vec<Measured> {
@@ -244,7 +234,7 @@ fn generator(record: &Record) -> Vec<Measured> {
         ("paced_sends", "messages", Some(facts.paced_sends.into())),
         ("own_lag_p99", "us", Some(facts.own_lag_p99_us.into())),
         ("held", "us", Some(facts.held_us.into())),
-        ("message_cost", "us", facts.message_cost_ns.map(|ns| Figure::Real(ns / 1000.0))),
+        ("message_cost", "us", facts.message_cost_us.map(Figure::Real)),
         ("cpu", "us", Some(facts.cpu_us.into())),
         ("load", "us", Some(facts.load_us.into())),
         ("load_sends", "messages", Some(facts.load_sends.into())),

@@ -36,6 +36,7 @@ pub(super) fn cause(cause: Cause) -> &'static str {
         Cause::Redelivered => "redelivered",
         Cause::Unflagged => "unflagged",
         Cause::Unroutable => "unroutable",
+        Cause::OneOfMany => "one_of_many",
         Cause::NoStamp => "no_stamp",
         Cause::NeverSent => "never_sent",
     }
@@ -75,8 +76,8 @@ mod tests {
         for class in [Corrupt, Duplicate, Lost, Misordered, Misrouted, Phantom, PossiblyLost] {
             assert_eq!(serde_json::json!(class), violation(class));
         }
-        use Cause::{NeverSent, NoStamp, Redelivered, Republished, Unflagged, Unroutable};
-        for why in [NeverSent, NoStamp, Redelivered, Republished, Unflagged, Unroutable] {
+        use Cause::{NeverSent, NoStamp, OneOfMany, Redelivered, Republished, Unflagged, Unroutable};
+        for why in [NeverSent, NoStamp, OneOfMany, Redelivered, Republished, Unflagged, Unroutable] {
             assert_eq!(serde_json::json!(why), cause(why));
         }
     }

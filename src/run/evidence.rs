@@ -15,12 +15,12 @@ use super::sampler::Sampled;
 use super::{Ending, Job, Run};
 use crate::fleet::{Clock, ConsumerMeters};
 use crate::latency::{Recorder, at_percentile, histogram, listed_percentiles};
-use crate::ledger::{Evidence as Reconciled, RemovalEvidence};
+use crate::ledger::{Evidence as Reconciled, RemovalEvidence, Rule};
 use crate::plan::{Expectation, Metric};
 use crate::record::progress::Progress;
 use crate::record::{
     Account, BrokerFacts, DeadLetterRow, GeneratorFacts, IncidentKind, LatencySummary, PercentilePoint, Phase,
-    PhaseFacts, Record, SCHEMA_VERSION, Totals,
+    PhaseFacts, Record, SCHEMA_VERSION, Totals, thousandths,
 };
 
 /// Which phases ran when, and who is told.
@@ -149,12 +149,12 @@ impl Evidence<'_> {
     }
 
     /// What one message takes of a publisher's thread; none where no send was looked at.
-    fn message_cost_ns(&self) -> Option<f64> {
+    fn message_cost_us(&self) -> Option<f64> {
         let sum = |of: fn(&crate::fleet::Cost) -> &std::sync::atomic::AtomicU64| -> u64 {
             self.fleets.producers.iter().map(|(_, meters)| of(&meters.cost).load(Ordering::Relaxed)).sum()
         };
         let (cpu_ns, messages) = (sum(|cost| &cost.cpu_ns), sum(|cost| &cost.messages));
-        (messages > 0).then(|| cpu_ns as f64 / messages as f64)
+        (messages > 0).then(|| thousandths(cpu_ns as f64 / messages as f64 / 1e3))
     }
 
     fn generator(&self, course: &Course) -> GeneratorFacts {
@@ -162,7 +162,6 @@ impl Evidence<'_> {
         let sum = |of: fn(&crate::fleet::ProducerMeters) -> u64| producers().map(|meters| of(meters)).sum();
         let mut own_lag = histogram();
         producers().for_each(|meters| merge(&mut own_lag, &meters.own_lag));
-        let in_load = self.sampled.intervals.iter().filter(|interval| interval.phase == Phase::Load.to_string());
         let load_us = self.ending.load_ended_us.saturating_sub(self.run.plan.load.warmup_us);
         let clipped = producers().map(|meters| meters.confirm.clipped()).sum::<u64>()
             + self.fleets.consumers.iter().map(|(_, meters, _)| meters.end_to_end.clipped()).sum::<u64>();
@@ -171,11 +170,11 @@ impl Evidence<'_> {
             paced_sends: sum(|meters| meters.paced_sends.load(Ordering::Relaxed)),
             own_lag_p99_us: if own_lag.is_empty() { 0 } else { at_percentile(&own_lag, 99.0).0 },
             held_us: sum(|meters| meters.held_us.load(Ordering::Relaxed)),
-            message_cost_ns: self.message_cost_ns(),
+            message_cost_us: self.message_cost_us(),
             publisher_threads: self.fleets.publisher_threads() as u32,
             cpu_us: self.ending.load_cpu_us,
             load_us,
-            load_sends: in_load.map(|interval| interval.published).sum(),
+            load_sends: sum(|meters| meters.load_sends.load(Ordering::Relaxed)),
             load_planned: self.load_planned(),
             delivered_until_us: self.delivered_until_us(),
             memory_peak_bytes: host::memory_bytes().1,
@@ -305,17 +304,18 @@ impl Course {
     }
 }
 
-/// Messages that the broker's counters say were dropped by a time to live or a length limit, by kind of queue.
+/// Messages that the broker's counters say were dropped by a time to live or a length limit, by rule and kind of queue.
 fn removed_by_rule(counters: &BTreeMap<String, u64>) -> RemovalEvidence {
-    let mut by_kind: BTreeMap<String, u64> = BTreeMap::new();
-    for (name, count) in counters {
-        if let Some((reason, kind)) = name.strip_prefix("dropped.").and_then(|rest| rest.split_once('.'))
-            && matches!(reason, "expired" | "maxlen")
-        {
-            *by_kind.entry(kind.to_owned()).or_default() += count;
-        }
-    }
-    RemovalEvidence::Counted(by_kind)
+    let removed = counters.iter().filter_map(|(name, count)| {
+        let (reason, kind) = name.strip_prefix("dropped.")?.split_once('.')?;
+        let rule = match reason {
+            "expired" => Rule::Expiry,
+            "maxlen" => Rule::Length,
+            _ => return None,
+        };
+        Some(((rule, kind.to_owned()), *count))
+    });
+    RemovalEvidence::Counted(removed.collect())
 }
 
 fn merge(into: &mut Histogram<u64>, from: &Recorder) {
@@ -335,8 +335,8 @@ fn summary(metric: &str, fleet: &str, histogram: &Histogram<u64>, named: &[f64])
         metric: metric.to_owned(),
         fleet: fleet.to_owned(),
         count: histogram.len(),
-        mean_us: histogram.mean(),
-        stdev_us: histogram.stdev(),
+        mean_us: thousandths(histogram.mean()),
+        stdev_us: thousandths(histogram.stdev()),
         percentiles: percentiles.into_iter().map(point).collect(),
     }
 }

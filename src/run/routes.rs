@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::fleet::Destinations;
-use crate::ledger::{Destination, Foretold, Routes};
+use crate::ledger::{Destination, Foretold, Routes, Rule};
 use crate::plan::topology::RemovalRule;
 use crate::plan::{ConsumerFleet, Plan, ProducerFleet, Publisher, QueueKind, QueuePlan, Schedule, StreamOffset};
 
@@ -60,15 +60,23 @@ impl PlanDestinations {
 }
 
 fn destination(name: String, queue: &QueuePlan, may_skip_head: bool) -> Destination {
-    let without_trace = [RemovalRule::Ttl, RemovalRule::Length, RemovalRule::Retention];
+    let without_trace = |rule: &RemovalRule| match rule {
+        RemovalRule::Ttl => Some(Rule::Expiry),
+        RemovalRule::Length => Some(Rule::Length),
+        RemovalRule::Retention => Some(Rule::Retention),
+        RemovalRule::DeliveryLimit | RemovalRule::Expires => None,
+    };
     // With a dead-letter exchange what a rule removes must turn up where that leads.
-    let removes = queue.dead_letter.is_none() && queue.removal_rules.iter().any(|rule| without_trace.contains(rule));
+    let rules = match queue.dead_letter {
+        Some(_) => Vec::new(),
+        None => queue.removal_rules.iter().filter_map(without_trace).collect(),
+    };
     let kind = match queue.kind {
         QueueKind::Classic => "classic",
         QueueKind::Quorum => "quorum",
         QueueKind::Stream => "stream",
     };
-    Destination { name, removes, kind, may_skip_head }
+    Destination { name, rules, kind, may_skip_head }
 }
 
 impl Destinations for PlanDestinations {

@@ -12,7 +12,7 @@ use super::watch::Watch;
 use crate::fleet::{Clock, ConsumerMeters, ProducerMeters, Shared, Snapshot};
 use crate::latency::{Distribution, IntervalHistograms, IntervalLog, at_percentile};
 use crate::record::progress::{Live, Progress};
-use crate::record::{Interval, LatencyPoint, Phase};
+use crate::record::{Interval, LatencyPoint, Phase, thousandths};
 
 /// Length of an interval.
 const SECOND_US: u64 = 1_000_000;
@@ -86,7 +86,8 @@ impl Sampler {
             log,
             progress,
             planned,
-            phase: Phase::Warmup,
+            // A warm-up of no length has no interval of its own.
+            phase: if shared.load.warmup_us == 0 { Phase::Load } else { Phase::Warmup },
             begun_us: 0,
             cpu: host::cpu_time(),
             live: LiveState::default(),
@@ -104,7 +105,7 @@ impl Sampler {
             tokio::select! {
                 biased;
                 phase = phases.recv() => {
-                    // A phase that is over at once, as a warm-up of no length, is no interval of its own.
+                    // A phase that is over at once is no interval of its own.
                     self.close_interval(if phase.is_some() { SHORTEST_US } else { 1 });
                     match phase {
                         Some(phase) => self.phase = phase,
@@ -133,7 +134,7 @@ impl Sampler {
             start_us: self.begun_us,
             length_us,
             phase: self.phase.to_string(),
-            generator_cpu_cores: cores,
+            generator_cpu_cores: thousandths(cores),
             generator_memory_bytes: host::memory_bytes().0,
             broker_cpu_cores: self.watch.cpu_cores(),
             ..Interval::default()

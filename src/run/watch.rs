@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
 use crate::fleet::Clock;
-use crate::record::{BrokerSample, QueueSample};
+use crate::record::{BrokerSample, QueueSample, thousandths};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Most samples of queues that are kept: an hour of 100 queues.
@@ -54,10 +54,10 @@ impl Watch {
             }
             seen.broker.push(BrokerSample {
                 at_us,
-                cpu_cores: sample.cpu_cores,
+                cpu_cores: sample.cpu_cores.map(thousandths),
                 memory_bytes: sample.memory_bytes,
-                publish_per_s: sample.publish_per_s,
-                deliver_per_s: sample.deliver_per_s,
+                publish_per_s: sample.publish_per_s.map(thousandths),
+                deliver_per_s: sample.deliver_per_s.map(thousandths),
                 connections: sample.connections,
             });
         }

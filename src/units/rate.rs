@@ -5,14 +5,19 @@ use std::str::FromStr;
 
 use super::{ParseUnitError, written_as_string};
 
-/// Messages per second: finite, and not negative.
+/// The highest rate, in messages per second: far beyond what any machine can offer, and low enough to be counted with.
+const MAX_PER_SECOND: f64 = 1e9;
+
+const EXAMPLES: &str = "\"2000/s\", \"90/min\" or \"500/h\", at most \"1_000_000_000/s\"";
+
+/// Messages per second: not negative, and at most a billion.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
 pub struct Rate(f64);
 
 impl Rate {
-    /// A rate in messages per second; `None` where it is negative or not finite.
+    /// A rate in messages per second; `None` where it is negative or above a billion.
     pub fn per_second(messages: f64) -> Option<Self> {
-        (messages.is_finite() && messages >= 0.0).then_some(Self(messages))
+        (0.0..=MAX_PER_SECOND).contains(&messages).then_some(Self(messages))
     }
 
     /// In messages per second.
@@ -25,8 +30,7 @@ impl FromStr for Rate {
     type Err = ParseUnitError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error =
-            || ParseUnitError { text: text.to_owned(), what: "rate", example: "\"2000/s\", \"90/min\" or \"500/h\"" };
+        let error = || ParseUnitError { text: text.to_owned(), what: "rate", example: EXAMPLES };
         let (number, unit) = text.trim().split_once('/').ok_or_else(error)?;
         let number: f64 = number.trim().replace('_', "").parse().map_err(|_| error())?;
         let seconds = match unit.trim() {
@@ -63,7 +67,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_rate() {
-        for text in ["", "2000", "-1/s", "inf/s", "NaN/s", "10/fortnight", "/s"] {
+        for text in ["", "2000", "-1/s", "inf/s", "NaN/s", "1e30/s", "1_000_000_001/s", "10/fortnight", "/s"] {
             assert!(text.parse::<Rate>().is_err(), "{text:?} was accepted");
         }
     }

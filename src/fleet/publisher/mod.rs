@@ -359,6 +359,9 @@ impl PublisherTask {
     /// No further message is sent for the first time.
     fn finish(&mut self) {
         if !std::mem::replace(&mut self.finished, true) {
+            // Nothing is due any more that could be held up.
+            self.pace.release(self.shared.now_us());
+            add(&self.meters.held_us, self.pace.take_held_us());
             self.shared.leave(&self.shared.publishers_sending);
         }
     }

@@ -107,6 +107,8 @@ impl PublisherTask {
 
     fn measure_sends(&self, due: &[u64], now_us: u64) {
         add(&self.meters.counters.published, due.len() as u64);
+        let in_load = due.iter().filter(|intended| self.shared.is_measured(**intended)).count();
+        add(&self.meters.load_sends, in_load as u64);
         if self.fleet.rate.is_none() {
             return;
         }

@@ -64,6 +64,7 @@ fn queue_classes(account: &QueueAccount) -> Vec<(String, u64)> {
         ("removed_by_rule", account.removed_by_rule),
         ("left_in_queue", account.left_in_queue),
         ("lost", account.lost),
+        ("unaccounted", account.unaccounted),
         ("possibly_lost", account.possibly_lost),
         ("recovered", account.recovered),
         ("duplicates", duplicates),
