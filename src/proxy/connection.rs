@@ -83,7 +83,15 @@ impl Connection {
             }
             self.conversation.release(now);
             self.collect(now);
-            if self.conversation.is_cut() || self.shapers.iter().any(|shaper| shaper.is_broken(&self.rules)) {
+            self.tell_holds();
+            if self.conversation.is_cut() {
+                // What came before the frame that was swallowed has still passed.
+                for way in WAYS {
+                    let _ = self.write(way, now).await;
+                }
+                return End::Reset;
+            }
+            if self.shapers.iter().any(|shaper| shaper.is_broken(&self.rules)) {
                 return End::Reset;
             }
             let (mut wake, mut blocked) = (self.conversation.due(), [false; 2]);
@@ -99,8 +107,7 @@ impl Connection {
             if self.shapers.iter().all(Shaper::is_done) {
                 return End::Done;
             }
-            let holds = self.conversation.holds() || self.shapers.iter().any(Shaper::holds);
-            self.admitted.entry.set_holds(holds);
+            self.tell_holds();
             if self.wait_and_read(wake, blocked).await.is_err() {
                 return End::Reset;
             }
@@ -131,6 +138,11 @@ impl Connection {
             }
         }
         None
+    }
+
+    fn tell_holds(&self) {
+        let holds = self.conversation.holds() || self.shapers.iter().any(Shaper::holds);
+        self.admitted.entry.set_holds(holds);
     }
 
     /// Counts a connection, once.
@@ -225,6 +237,7 @@ impl Connection {
         } else {
             self.conversation.hear(way, now);
         }
+        self.tell_holds();
         Ok(())
     }
 

@@ -115,7 +115,9 @@ impl Hub {
     }
 
     pub fn is_clear(&self) -> bool {
-        self.at_work.borrow().is_empty() && locked(&self.register).open.values().all(|entry| entry.is_clear())
+        // One lock at a time: a rule begins and ends under both.
+        let is_idle = self.at_work.borrow().is_empty();
+        is_idle && locked(&self.register).open.values().all(|entry| entry.is_clear())
     }
 
     pub fn open(&self) -> usize {

@@ -31,12 +31,25 @@ impl Rule {
     }
 
     /// An event came: its number where it is picked.
-    pub fn pick(&self, picks: Picks) -> Option<u64> {
-        if self.has_ended() {
-            return None;
-        }
+    pub fn pick(&self) -> Option<u64> {
+        let picks = self.picks().filter(|_| !self.has_ended())?;
         let number = self.events.fetch_add(1, Ordering::Relaxed) + 1;
         picks.include(number).then_some(number)
+    }
+
+    fn picks(&self) -> Option<Picks> {
+        match *self.what() {
+            What::Frames { picks, .. }
+            | What::CutBeforeConfirm { picks }
+            | What::CutBeforeAck { picks }
+            | What::LoseConfirmed { picks }
+            | What::LoseDelivered { picks }
+            | What::Duplicate { picks, .. }
+            | What::Corrupt { picks }
+            | What::Swap { picks }
+            | What::Invent { picks } => Some(picks),
+            _ => None,
+        }
     }
 
     /// It did what it is for, once more.

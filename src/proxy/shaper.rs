@@ -48,6 +48,8 @@ pub(super) struct Shaper {
     seed: u64,
     queue: VecDeque<Chunk>,
     bytes: usize,
+    /// Chunks in it that a rule delays, or did.
+    delayed: usize,
     has_ended: bool,
     draws: u64,
     /// Before then nothing is written, where bandwidth or slices are limited.
@@ -68,7 +70,7 @@ struct Limits {
 impl Shaper {
     pub fn new(way: Way, seed: u64) -> Self {
         let queue = VecDeque::new();
-        Self { way, seed, queue, bytes: 0, has_ended: false, draws: 0, free_at: None, has_lost: false }
+        Self { way, seed, queue, bytes: 0, delayed: 0, has_ended: false, draws: 0, free_at: None, has_lost: false }
     }
 
     fn limits(&self, rules: &Rules) -> Limits {
@@ -117,7 +119,14 @@ impl Shaper {
                 delays.push((rule.id, delay.saturating_add(drawn)));
             }
         }
+        self.delayed += usize::from(!delays.is_empty());
         self.queue.push_back(Chunk { bytes, arrived: now, delays });
+    }
+
+    fn pop(&mut self) {
+        if self.queue.pop_front().is_some_and(|chunk| !chunk.delays.is_empty()) {
+            self.delayed -= 1;
+        }
     }
 
     /// Whether more may be read.
@@ -133,6 +142,7 @@ impl Shaper {
             return false;
         }
         self.queue.clear();
+        self.delayed = 0;
         self.bytes = 0;
         self.has_lost = true;
         true
@@ -145,7 +155,7 @@ impl Shaper {
 
     /// Whether something is held back, or a loss is to be made up for.
     pub fn holds(&self) -> bool {
-        self.has_lost || self.queue.iter().any(|chunk| !chunk.delays.is_empty())
+        self.has_lost || self.delayed > 0
     }
 
     fn due_at(chunk: &Chunk, rules: &Rules) -> Instant {
@@ -194,7 +204,7 @@ impl Shaper {
             if !first.bytes.is_empty() || taken == 0 {
                 break;
             }
-            self.queue.pop_front();
+            self.pop();
         }
         let limits = self.limits(rules);
         let of_rate = limits
@@ -209,7 +219,7 @@ impl Shaper {
 
     /// The end was passed on.
     pub fn ended(&mut self) {
-        self.queue.pop_front();
+        self.pop();
     }
 
     /// Whether the stream ended and all of it was passed on.

@@ -9,7 +9,7 @@ use super::super::channel::cut_by;
 use super::super::held::Parcel;
 use super::{
     AMQPClass, Content, Conversation, FrameAction, FrameClass, Kind, Rule, Rules, Settle, Thing, Verdict, Way, What,
-    frames_of, picked, picks,
+    picked,
 };
 use crate::amqp::put_method;
 
@@ -31,7 +31,7 @@ impl Conversation {
         let Some(numbered) = content.numbered() else { return };
         let Some(channel) = self.channels.get_mut(&number) else { return };
         if channel.is_closing {
-            return self.emit(Way::ToClient, number, frames_of(content));
+            return self.emit(Way::ToClient, number, content.into_bytes());
         }
         let may_swap = channel.swapped.is_none();
         let mut parcel = Parcel::new(content, numbered);
@@ -65,44 +65,31 @@ impl Conversation {
         let is_pushed = matches!(parcel.content.kind, Kind::Deliver(_));
         let mut swap = None;
         for rule in rules.of(FrameClass::Deliveries) {
+            let is_event = match rule.what() {
+                What::CutBeforeAck { .. } => parcel.settles && !self.is_doomed(rule),
+                What::Duplicate { .. } => is_pushed,
+                What::Corrupt { .. } => parcel.content.has_body(),
+                What::Swap { .. } => is_pushed && may_swap && swap.is_none(),
+                What::Invent { .. } => is_pushed && parcel.content.is_stamped(),
+                _ => true,
+            };
+            let Some(event) = is_event.then(|| rule.pick()).flatten() else { continue };
             match *rule.what() {
-                What::Frames { action, picks: wanted, .. } => {
-                    if picks(rule, wanted) {
-                        return Fate::Hold(Arc::clone(rule), action);
-                    }
+                What::Frames { action, .. } => return Fate::Hold(Arc::clone(rule), action),
+                What::LoseDelivered { .. } => {
+                    rule.acted();
+                    return Fate::Lose;
                 }
-                What::LoseDelivered { picks: wanted } => {
-                    if picks(rule, wanted) {
-                        rule.acted();
-                        return Fate::Lose;
-                    }
+                What::CutBeforeAck { .. } => parcel.cuts.push(Arc::clone(rule)),
+                What::Duplicate { flagged, .. } => parcel.copies.push((flagged, Arc::clone(rule))),
+                What::Corrupt { .. } => {
+                    parcel.content.corrupt(self.seed, event);
+                    parcel.corrupted.push(Arc::clone(rule));
                 }
-                What::CutBeforeAck { picks: wanted } if parcel.settles && !self.is_doomed(rule) => {
-                    if picks(rule, wanted) {
-                        parcel.cuts.push(Arc::clone(rule));
-                    }
-                }
-                What::Duplicate { picks: wanted, flagged } if is_pushed => {
-                    if picks(rule, wanted) {
-                        parcel.copies.push((flagged, Arc::clone(rule)));
-                    }
-                }
-                What::Corrupt { picks: wanted } if parcel.content.has_body() => {
-                    if let Some(event) = rule.pick(wanted) {
-                        parcel.content.corrupt(self.seed, event);
-                        parcel.corrupted.push(Arc::clone(rule));
-                    }
-                }
-                What::Swap { picks: wanted } if is_pushed && may_swap && swap.is_none() => {
-                    if picks(rule, wanted) {
-                        swap = Some(Arc::clone(rule));
-                    }
-                }
-                What::Invent { picks: wanted } if is_pushed && parcel.content.is_stamped() => {
-                    let event = rule.pick(wanted);
-                    if let Some(copy) = event.and_then(|event| parcel.content.invented(event)) {
-                        parcel.invented.push((copy, Arc::clone(rule)));
-                    }
+                What::Swap { .. } => swap = Some(Arc::clone(rule)),
+                What::Invent { .. } => {
+                    let invented = parcel.content.invented(event);
+                    parcel.invented.extend(invented.map(|copy| (copy, Arc::clone(rule))));
                 }
                 _ => {}
             }
@@ -136,7 +123,7 @@ impl Conversation {
         contents.extend(copies);
         channel.ack_cuts.extend(cuts.into_iter().map(|rule| (tag, rule)));
         for content in contents {
-            self.emit(Way::ToClient, number, frames_of(content));
+            self.emit(Way::ToClient, number, content.into_bytes());
         }
     }
 

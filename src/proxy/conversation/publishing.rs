@@ -4,43 +4,40 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::channel::cut_by;
-use super::{
-    Content, Conversation, FrameClass, Rule, Rules, Settle, Thing, Verdict, Way, What, frames_of, picked, picks,
-};
+use super::{Content, Conversation, FrameClass, Rule, Rules, Settle, Thing, Verdict, Way, What, picked};
 
 impl Conversation {
     /// A publish came, whole.
     pub(super) fn published(&mut self, number: u16, content: Content, rules: &Rules, now: Instant) {
         let Some(channel) = self.channels.get_mut(&number) else { return };
         if channel.is_closing {
-            return self.emit(Way::ToBroker, number, frames_of(content));
+            return self.emit(Way::ToBroker, number, content.into_bytes());
         }
         let publish = channel.publishes.as_ref().map(|publishes| publishes.next());
         let mut cuts = Vec::new();
         for rule in rules.of(FrameClass::Publishes) {
+            let is_event = match rule.what() {
+                What::LoseConfirmed { .. } => publish.is_some(),
+                What::CutBeforeConfirm { .. } => publish.is_some() && !self.is_doomed(rule),
+                _ => true,
+            };
+            if !is_event || rule.pick().is_none() {
+                continue;
+            }
             match *rule.what() {
-                What::LoseConfirmed { picks: wanted } if publish.is_some() => {
-                    if picks(rule, wanted) {
-                        rule.acted();
-                        return self.lose_confirmed(number);
-                    }
+                What::LoseConfirmed { .. } => {
+                    rule.acted();
+                    return self.lose_confirmed(number);
                 }
-                What::CutBeforeConfirm { picks: wanted } if publish.is_some() && !self.is_doomed(rule) => {
-                    if picks(rule, wanted) {
-                        cuts.push(Arc::clone(rule));
+                What::Frames { action, .. } => {
+                    let channel = self.channels.entry(number).or_default();
+                    if let Some((publishes, publish)) = channel.publishes.as_mut().zip(publish) {
+                        publishes.withhold(publish, true);
                     }
+                    let thing = Thing::Publish { content, number: publish, cuts };
+                    return self.hold(rule, action, Way::ToBroker, number, now, thing);
                 }
-                What::Frames { action, picks: wanted, .. } => {
-                    if picks(rule, wanted) {
-                        let channel = self.channels.entry(number).or_default();
-                        if let Some((publishes, publish)) = channel.publishes.as_mut().zip(publish) {
-                            publishes.withhold(publish, true);
-                        }
-                        let thing = Thing::Publish { content, number: publish, cuts };
-                        return self.hold(rule, action, Way::ToBroker, number, now, thing);
-                    }
-                }
-                _ => {}
+                _ => cuts.push(Arc::clone(rule)),
             }
         }
         self.send(number, content, publish, cuts);
@@ -59,7 +56,7 @@ impl Conversation {
         if let Some(publish) = publish {
             channel.confirm_cuts.extend(cuts.into_iter().map(|rule| (publish, rule)));
         }
-        self.emit(Way::ToBroker, number, frames_of(content));
+        self.emit(Way::ToBroker, number, content.into_bytes());
     }
 
     /// A publish is gone, and is confirmed once all before it are settled.

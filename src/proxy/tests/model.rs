@@ -121,7 +121,7 @@ impl World {
         for heard in heard {
             match (way, heard) {
                 (ToBroker, Heard::Publish(body)) => {
-                    drop(self.received.add(u64::from(body[0]) << 8 | u64::from(body[1])))
+                    self.received.add(u64::from(body[0]) << 8 | u64::from(body[1]));
                 }
                 (ToBroker, Heard::Ack(tag, multiple) | Heard::Nack(tag, multiple)) => self.sent.settle(tag, multiple),
                 (ToBroker, Heard::Reject(tag)) => self.sent.settle(tag, false),
