@@ -1,5 +1,5 @@
-//! What is known of one channel: where its two streams are, the numbers of its messages, who acks by itself. Uses `amqp`.
-//! Pure.
+//! What is known of one channel: where its two streams are, the numbers of its messages, who acks by itself. Uses
+//! `amqp`. Pure.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -82,8 +82,8 @@ pub(super) struct Channel {
     pub subscribing: VecDeque<bool>,
     /// Whether those who asked for one message ack by themselves.
     pub getting: VecDeque<bool>,
-    /// Publishes that are to be confirmed though the broker never saw them: their numbers, and up to which of the broker's
-    /// numbers all has to be settled before.
+    /// Publishes that are to be confirmed though the broker never saw them: their numbers, and up to which of the
+    /// broker's numbers all has to be settled before.
     pub owed: VecDeque<(u64, u64)>,
     /// Numbers of publishes whose confirm cuts the connection.
     pub confirm_cuts: Vec<(u64, Arc<Rule>)>,

@@ -160,8 +160,8 @@ impl Content {
         self.put_body(&body);
     }
 
-    /// A copy that was never sent: its stamp has the sequence that is `number` below the largest there is. None where the
-    /// body does not begin with a stamp.
+    /// A copy that was never sent: its stamp has the sequence that is `number` below the largest there is. None where
+    /// the body does not begin with a stamp.
     pub fn invented(&self, number: u64) -> Option<Self> {
         let body = self.body();
         let stamp = Stamp { sequence: MAX_SEQUENCE.saturating_sub(number), ..Self::stamp_of(&body)? };

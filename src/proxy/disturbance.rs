@@ -61,8 +61,9 @@ impl Direction {
 /// What works on bytes (the first part of the list) works on any connection, TLS too. The rest has to read AMQP, and
 /// leaves alone what it cannot read, and channels that are being closed.
 ///
-/// Of each is said what [`done`](super::Proxy::done) counts, and for those with [`Picks`] what an event is. Disturbances of
-/// the same events act in the order in which they began: what one has taken away is no event for the next.
+/// Of each is said what [`done`](super::Proxy::done) counts, and for those with [`Picks`] what an event is.
+/// Disturbances of the same events act in the order in which they began: what one has taken away is no event for the
+/// next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
     /// All bytes come later; their order is kept. Counts connections.
@@ -87,8 +88,8 @@ pub enum What {
         /// Of which stream.
         direction: Direction,
     },
-    /// Half-open: what comes is read and thrown away, an end of the stream too. A connection that lost something is reset
-    /// when this ends. Counts connections that lost something.
+    /// Half-open: what comes is read and thrown away, an end of the stream too. A connection that lost something is
+    /// reset when this ends. Counts connections that lost something.
     Silence {
         /// Of which stream.
         direction: Direction,
@@ -112,8 +113,8 @@ pub enum What {
     /// Something is done to frames of one class. Counts frames; a message counts as one, whatever the frames it takes.
     ///
     /// Numbers of publishes and delivery tags are translated, so that both sides go on understanding each other: what
-    /// was dropped or is held is not settled by a later settlement of many. A held frame of a channel that closes, or of
-    /// a stream that ends, is gone.
+    /// was dropped or is held is not settled by a later settlement of many. A held frame of a channel that closes, or
+    /// of a stream that ends, is gone.
     Frames {
         /// Which.
         class: FrameClass,
@@ -148,16 +149,16 @@ pub enum What {
         /// Which deliveries.
         picks: Picks,
     },
-    /// A delivery is handed over twice, the second time right after the first; the broker sees one settlement: that of the
-    /// first. Counts deliveries. Events are deliveries to consumers, not answers to `basic.get`.
+    /// A delivery is handed over twice, the second time right after the first; the broker sees one settlement: that of
+    /// the first. Counts deliveries. Events are deliveries to consumers, not answers to `basic.get`.
     Duplicate {
         /// Which deliveries.
         picks: Picks,
         /// Whether the second has `redelivered` set.
         flagged: bool,
     },
-    /// One bit of a delivered body is flipped: of one with a stamp any bit but those that name the run, so that it stays
-    /// recognisable. Counts deliveries. Events are deliveries whose body has at least one byte.
+    /// One bit of a delivered body is flipped: of one with a stamp any bit but those that name the run, so that it
+    /// stays recognisable. Counts deliveries. Events are deliveries whose body has at least one byte.
     Corrupt {
         /// Which deliveries.
         picks: Picks,
@@ -168,8 +169,8 @@ pub enum What {
         /// Which deliveries.
         picks: Picks,
     },
-    /// Before a delivery comes another that was never sent: a copy, whose stamp has a sequence that no run reaches, and a
-    /// checksum that fits. The broker does not see it settled. Counts deliveries. Events are deliveries to consumers
+    /// Before a delivery comes another that was never sent: a copy, whose stamp has a sequence that no run reaches, and
+    /// a checksum that fits. The broker does not see it settled. Counts deliveries. Events are deliveries to consumers
     /// whose body begins with a stamp.
     Invent {
         /// Which deliveries.
@@ -203,8 +204,8 @@ pub enum FrameAction {
     Hold,
 }
 
-/// Which events, by their number since the disturbance began, the first being 1: `first`, `first + every`, …, `times` of
-/// them. Counted over all connections that the disturbance is for.
+/// Which events, by their number since the disturbance began, the first being 1: `first`, `first + every`, …, `times`
+/// of them. Counted over all connections that the disturbance is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Picks {
     /// The first one; 0 counts as 1.

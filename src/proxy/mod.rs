@@ -3,8 +3,8 @@
 //! May use `units`, `amqp` and `stamp`. Its core is pure: a [`conversation`] judges what came by the rules at work, a
 //! [`shaper`] says what goes out when. The shell around it moves bytes between sockets, one task for each connection.
 //!
-//! With no disturbance bytes pass as they came; frames are told apart, and numbers of unsettled messages kept, so that a
-//! disturbance can begin at any time. Memory is bounded: by what is unsettled, and for what is held back by limits at
+//! With no disturbance bytes pass as they came; frames are told apart, and numbers of unsettled messages kept, so that
+//! a disturbance can begin at any time. Memory is bounded: by what is unsettled, and for what is held back by limits at
 //! which no more is read.
 //!
 //! Delivery tags and numbers of publishes are translated from where a disturbance makes both sides count differently to
@@ -44,13 +44,14 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(20);
 
 /// A proxy. Dropped or stopped, all its connections are cut and nothing of it is left.
 ///
-/// One proxy disturbs all that goes through it, or a share; who wants to disturb one fleet's connections gives that fleet
-/// a proxy of its own.
+/// One proxy disturbs all that goes through it, or a share; who wants to disturb one fleet's connections gives that
+/// fleet a proxy of its own.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     hub: Arc<Hub>,
-    stop: Option<oneshot::Sender<()>>,
+    /// Dropped, it tells the task to end.
+    running: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
@@ -66,9 +67,9 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let hub = Arc::new(Hub::new(seed));
-        let (stop, stopped) = oneshot::channel();
+        let (running, stopped) = oneshot::channel();
         let task = tokio::spawn(listen(listener, upstream, Arc::clone(&hub), stopped));
-        Ok(Self { address, hub, stop: Some(stop), task })
+        Ok(Self { address, hub, running, task })
     }
 
     /// Where it listens.
@@ -107,15 +108,9 @@ impl Proxy {
     }
 
     /// Cuts all connections and waits until nothing is left.
-    pub async fn stop(mut self) {
-        drop(self.stop.take());
-        let _ = (&mut self.task).await;
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
+    pub async fn stop(self) {
+        drop(self.running);
+        let _ = self.task.await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The numbers of messages on one channel, as their origin and as their receiver count them. Pure; uses no room.
 //!
-//! The origin of deliveries is the broker, that of publishes the client; the receiver settles by its own count. Both counts
-//! are the same until a message is left out, added or late; only from then on is there a map. What is settled is
+//! The origin of deliveries is the broker, that of publishes the client; the receiver settles by its own count. Both
+//! counts are the same until a message is left out, added or late; only from then on is there a map. What is settled is
 //! forgotten, so that memory grows with what is unsettled only.
 
 use std::collections::BTreeMap;
@@ -173,8 +173,8 @@ impl Numbering {
         (origins, is_known)
     }
 
-    /// The origin is told that `origins` (rising, and withheld or taken before) are settled: the settlements to send it,
-    /// each a number and whether it settles all up to it.
+    /// The origin is told that `origins` (rising, and withheld or taken before) are settled: the settlements to send
+    /// it, each a number and whether it settles all up to it.
     ///
     /// A settlement of many is made only of a number that is unsettled itself: RabbitMQ refuses any other.
     pub fn tell(&mut self, origins: &[u64]) -> Vec<(u64, bool)> {

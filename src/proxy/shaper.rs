@@ -16,7 +16,8 @@ const QUEUE_BYTES: usize = 256 << 10;
 const QUEUE_BYTES_DELAYED: usize = 16 << 20;
 /// Pieces that are written at once.
 const PIECES_MAX: usize = 32;
-/// A limited bandwidth is written in steps of this share of a second, and makes up for timers that are late by twice it.
+/// A limited bandwidth is written in steps of this share of a second, and makes up for timers that are late by twice
+/// it.
 const STEP: Duration = Duration::from_millis(10);
 
 /// What can be done now.

@@ -177,7 +177,6 @@ impl Conversation {
         let method = Method::parse(payload)?;
         let channel = self.channels.entry(number).or_default();
         let kind = match (way, method) {
-            _ if channel.is_closing => None,
             (Way::ToBroker, Method::Publish(_)) => Some(Kind::Publish),
             (Way::ToClient, Method::Deliver(deliver)) => {
                 let settles = !channel.auto_ack.contains(deliver.consumer_tag);

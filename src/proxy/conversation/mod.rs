@@ -1,9 +1,9 @@
-//! One connection's conversation: bytes in from either side and the rules that are at work, bytes out to either side, and
-//! whether the connection is to be cut. Uses `amqp`. Pure: no socket, no clock.
+//! One connection's conversation: bytes in from either side and the rules that are at work, bytes out to either side,
+//! and whether the connection is to be cut. Uses `amqp`. Pure: no socket, no clock.
 //!
 //! Only whole frames go out, so that a frame of the proxy's own never lands inside of another. What cannot be read as
-//! AMQP passes as it is, and so does all that follows it, in both directions; and all after one side said that it closes
-//! the connection.
+//! AMQP passes as it is, and so does all that follows it, in both directions; and all after one side said that it
+//! closes the connection.
 
 mod delivering;
 mod judging;
@@ -262,7 +262,6 @@ impl Conversation {
         self.streams.iter_mut().for_each(|stream| stream.forget_waiting(Some(number)));
         let channel = self.channels.entry(number).or_default();
         channel.is_closing = true;
-        channel.owed.clear();
         channel.confirm_cuts.clear();
         channel.ack_cuts.clear();
         self.swapped -= usize::from(channel.swapped.take().is_some());

@@ -264,6 +264,10 @@ pub fn consume_ok(consumer: &str) -> Vec<u8> {
     method(1, AMQPClass::Basic(basic::AMQPMethod::ConsumeOk(answer)))
 }
 
+pub fn recover_ok() -> Vec<u8> {
+    method(1, AMQPClass::Basic(basic::AMQPMethod::RecoverOk(basic::RecoverOk {})))
+}
+
 pub fn open() -> Vec<u8> {
     method(1, AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})))
 }

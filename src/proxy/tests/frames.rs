@@ -129,6 +129,31 @@ fn a_dropped_ack_is_not_made_up_for_by_a_later_one() {
 }
 
 #[test]
+fn a_tag_that_nobody_gave_is_for_the_broker_to_refuse() {
+    let mut bed = Bed::new();
+    let rule = bed.begin(frames(FrameClass::Acks, FrameAction::Drop, Picks::ALL));
+    assert_eq!(bed.say(ToBroker, &ack(7, false)), [Heard::Ack(7, false)]);
+    assert_eq!(rule.done(), 0);
+}
+
+#[test]
+fn what_is_held_is_bounded() {
+    let mut bed = Bed::new();
+    let rule = bed.begin(frames(FrameClass::Publishes, FrameAction::Hold, Picks::ALL));
+    let megabyte = publish_on(1, &vec![0; 1 << 20], 1 << 20);
+    let held = (0..1_000).take_while(|_| {
+        let accepts = bed.talk.accepts(ToBroker);
+        bed.say(ToBroker, &megabyte);
+        accepts
+    });
+    let held = held.count();
+    assert!((10..200).contains(&held), "{held} MiB");
+    assert!(bed.talk.accepts(ToClient));
+    bed.end(&rule);
+    assert!(bed.talk.accepts(ToBroker));
+}
+
+#[test]
 fn a_dropped_delivery_stays_unsettled() {
     let mut bed = Bed::new();
     bed.begin(frames(FrameClass::Deliveries, FrameAction::Drop, Picks::only(2)));

@@ -18,8 +18,9 @@ enum Line {
 }
 
 fn lines() -> impl Strategy<Value = Vec<(bool, u16, Line)>> {
+    let content = (prop::collection::vec(any::<u8>(), 0..60), 1usize..40);
     let line = prop_oneof![
-        4 => (prop::collection::vec(any::<u8>(), 0..60), 1usize..40).prop_map(|(body, piece)| Line::Content { body, piece }),
+        4 => content.prop_map(|(body, piece)| Line::Content { body, piece }),
         3 => (0u64..20, any::<bool>()).prop_map(|(tag, multiple)| Line::Settle { tag, multiple }),
         1 => Just(Line::Heartbeat),
         1 => Just(Line::Select),
@@ -76,7 +77,11 @@ proptest! {
     }
 
     #[test]
-    fn bytes_that_are_no_amqp_pass(mut said: [Vec<u8>; 2], cuts in prop::collection::vec(1usize..200, 1..20), good in 0usize..9) {
+    fn bytes_that_are_no_amqp_pass(
+        mut said: [Vec<u8>; 2],
+        cuts in prop::collection::vec(1usize..200, 1..20),
+        good in 0usize..9,
+    ) {
         // As if a frame went wrong somewhere, or a client spoke TLS.
         said[0].splice(0..0, PROTOCOL_HEADER[..good].iter().copied());
         let mut talk = Conversation::new(1);

@@ -1,5 +1,5 @@
-//! A broker and a client that keep strict books, and a proxy between them that disturbs at random: neither ever sees what
-//! AMQP forbids, and what is missing, doubled or invented is what the disturbances say that they did.
+//! A broker and a client that keep strict books, and a proxy between them that disturbs at random: neither ever sees
+//! what AMQP forbids, and what is missing, doubled or invented is what the disturbances say that they did.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

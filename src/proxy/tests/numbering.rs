@@ -91,7 +91,7 @@ proptest! {
         let (mut next, mut last) = (0, 0);
         let (mut handed, mut withheld, mut unsettled) = (Vec::<Handed>::new(), Vec::new(), Vec::new());
         for step in steps {
-            let mut settle = |numbering: &mut Numbering, number: u64, multiple: bool, told: bool, handed: &mut Vec<Handed>| {
+            let mut settle = |numbering: &mut Numbering, handed: &mut Vec<Handed>, number, multiple, told| {
                 let is_meant = |it: &Handed| it.0 == number || multiple && (number == 0 || it.0 < number);
                 let mut expected: Vec<u64> = handed.iter().filter(|it| is_meant(it)).filter_map(|it| it.1).collect();
                 handed.retain(|it| !is_meant(it));
@@ -144,9 +144,9 @@ proptest! {
                 }
                 Step::Settle { at, multiple, told } if !handed.is_empty() => {
                     let number = handed[at.index(handed.len())].0;
-                    settle(&mut numbering, number, multiple, told, &mut handed)?;
+                    settle(&mut numbering, &mut handed, number, multiple, told)?;
                 }
-                Step::SettleAll => settle(&mut numbering, 0, true, true, &mut handed)?,
+                Step::SettleAll => settle(&mut numbering, &mut handed, 0, true, true)?,
                 Step::Release(_) | Step::Settle { .. } => {}
             }
             prop_assert!(numbering.kept() <= handed.len() + unsettled.len());

@@ -1,4 +1,5 @@
-//! Messages lost, doubled, changed, swapped and invented: each exactly as often as asked, and both sides none the wiser.
+//! Messages lost, doubled, changed, swapped and invented: each exactly as often as asked, and both sides none the
+//! wiser.
 
 use super::bed::*;
 use crate::proxy::disturbance::{FrameAction, FrameClass, Picks, What};
@@ -201,6 +202,28 @@ fn an_invented_delivery_is_a_phantom() {
     // The client's 3 is the invented one, its 4 the broker's 3.
     assert_eq!(bed.say(ToBroker, &ack(3, false)), []);
     assert_eq!(bed.say(ToBroker, &ack(4, true)), [Heard::Ack(3, true)]);
+}
+
+#[test]
+fn an_invented_delivery_is_not_flagged() {
+    let mut bed = Bed::new();
+    bed.begin(What::Invent { picks: Picks::ALL });
+    let mut redelivered = deliver(1, &stamped(3, b""));
+    // Type, channel, size, method, consumer tag `c`, delivery tag.
+    redelivered[7 + 4 + 2 + 8] = 1;
+    let heard = bed.say(ToClient, &redelivered);
+    assert!(matches!(heard[0], Heard::Deliver { tag: 1, redelivered: false, .. }), "{heard:?}");
+    assert!(matches!(heard[1], Heard::Deliver { tag: 2, redelivered: true, .. }), "{heard:?}");
+}
+
+#[test]
+fn what_is_recovered_is_unsettled_no_more() {
+    let mut bed = Bed::new();
+    bed.begin(What::Duplicate { picks: Picks::only(1), flagged: true });
+    (1..=2).for_each(|tag| drop(bed.say(ToClient, &deliver(tag, b"x"))));
+    bed.say(ToClient, &recover_ok());
+    assert_eq!(bed.say(ToClient, &deliver(3, b"x")), [delivered(4, b"x")]);
+    assert_eq!(bed.say(ToBroker, &ack(4, true)), [Heard::Ack(3, false)]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::bed::{ack, publish, select};
 use crate::amqp::PROTOCOL_HEADER;
-use crate::proxy::{Direction, Disturbance, Picks, Proxy, What};
+use crate::proxy::{Direction, Disturbance, FrameAction, FrameClass, Picks, Proxy, What};
 
 /// Longer than anything should take; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -132,6 +132,9 @@ async fn a_close_ends_both_sides_without_a_reset() {
     let between = Between::start().await;
     let (mut client, mut broker) = between.connect().await;
     passes(&mut client, &mut broker, b"hello").await;
+    let stall = between.begin(What::Stall { direction: Direction::Both });
+    until("the stall to be met", || between.proxy.done(stall) == 1).await;
+    client.write_all(b"nobody reads it").await.unwrap();
     let close = between.begin(What::Close);
     has_ended(&mut client).await;
     has_ended(&mut broker).await;
@@ -274,7 +277,10 @@ async fn nothing_is_left_of_a_proxy() {
         between.begin(What::Stall { direction: Direction::Both });
         let address: SocketAddr = between.proxy.address();
         if stops {
+            let hub = std::sync::Arc::clone(&between.proxy.hub);
+            assert_eq!(hub.open(), 1);
             between.proxy.stop().await;
+            assert_eq!(hub.open(), 0, "it waits for the last");
             assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
         } else {
             drop(between.proxy);
@@ -323,12 +329,34 @@ async fn a_cut_before_the_confirm_resets_both_sides() {
 }
 
 #[tokio::test]
+async fn held_confirms_flow_on() {
+    let between = Between::start().await;
+    let (mut client, mut broker) = between.connect().await;
+    passes(&mut client, &mut broker, &PROTOCOL_HEADER).await;
+    passes(&mut client, &mut broker, &[select(), publish(b"one"), publish(b"two")].concat()).await;
+    let (class, picks) = (FrameClass::Confirms, Picks::ALL);
+    let delay = FrameAction::Delay(Duration::from_millis(1));
+    for (round, action) in [(1, FrameAction::Hold), (2, delay)] {
+        let holds = between.begin(What::Frames { class, action, picks });
+        broker.write_all(&ack(round, false)).await.unwrap();
+        until("the confirm to be held", || between.proxy.done(holds) == 1).await;
+        if action == FrameAction::Hold {
+            is_silent(&client).await;
+            between.proxy.end(holds);
+        }
+        heard(&mut client, &ack(round, false)).await;
+        between.proxy.end(holds);
+        until("it to be clear", || between.proxy.is_clear()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disturbance_is_at_work_once_it_was_begun() {
     let between = Between::start().await;
     let (mut client, mut broker) = between.connect().await;
     passes(&mut client, &mut broker, &PROTOCOL_HEADER).await;
     passes(&mut client, &mut broker, &select()).await;
-    for round in 1..=100 {
+    for round in 1..=300 {
         let lose = between.begin(What::LoseConfirmed { picks: Picks::ALL });
         passes_as(&mut client, &publish(b"lost"), &ack(round, false)).await;
         assert_eq!(between.proxy.done(lose), 1);
