@@ -231,10 +231,15 @@ async fn slices_and_bandwidth_let_all_pass() {
     let (mut client, mut broker) = between.connect().await;
     let slice = What::Slice { direction: Direction::Both, bytes: 5, pause: Duration::from_millis(1) };
     let bandwidth = What::Bandwidth { direction: Direction::Both, bytes_per_s: 10_000 };
-    let ids = [slice, bandwidth].map(|what| between.begin(what));
+    let mut ids = Vec::new();
+    for what in [slice, bandwidth] {
+        let id = between.begin(what);
+        until("it to be met", || between.proxy.done(id) == 1).await;
+        ids.push(id);
+    }
     passes(&mut client, &mut broker, &(0..100).collect::<Vec<u8>>()).await;
     passes(&mut broker, &mut client, &(0..100).collect::<Vec<u8>>()).await;
-    assert_eq!(ids.map(|id| between.proxy.done(id)), [1, 1]);
+    ids.iter().for_each(|id| assert_eq!(between.proxy.done(*id), 1, "each connection counts once"));
 }
 
 /// Which of so many connections are cut where this share is to be.
