@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod latency;
 pub mod ledger;
 pub mod plan;
+pub mod proxy;
 pub mod record;
 pub mod report;
 pub mod run;
