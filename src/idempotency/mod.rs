@@ -9,9 +9,9 @@
 //! | [`Discipline::OneTransaction`] | record and effect are committed together | applied once | applied once |
 //! | [`Discipline::CheckThenAct`] | look up, apply and commit, record and commit | may apply twice | may apply twice |
 //!
-//! Whatever is made here is removed by [`Effects::close`], else when the [`Effects`] are dropped. A killed run leaves no
-//! server behind; the directory of its SQLite file goes with the next one that is made. Only the tables of a killed run
-//! in a file or on a server that the caller named stay: their names begin with `lurcher_`.
+//! Whatever is made here is removed by [`Effects::close`], else when the [`Effects`] are dropped. A killed run leaves
+//! no server behind; the directory of its SQLite file goes with the next one that is made. Only the tables of a killed
+//! run in a file or on a server that the caller named stay: their names begin with `lurcher_`.
 
 mod audit;
 mod directory;
@@ -71,7 +71,8 @@ pub enum StoreKind {
     },
     /// In PostgreSQL, together with the effects.
     Postgres {
-        /// Such as `postgres://user:password@host/database`; none: the machine's PostgreSQL as a child of ours.
+        /// Such as `postgres://user:password@host/database`; none: the machine's PostgreSQL as a child of ours, one for
+        /// each store. Several stores share one by [`Server::start`] and its [`Server::url`].
         url: Option<Secret>,
     },
 }
@@ -119,7 +120,7 @@ enum Store {
     /// No store, or one in the memory of each member: the effects alone are shared.
     Memory(memory::World),
     Sqlite(sqlite::Store),
-    Postgres(postgres::Store),
+    Postgres(Box<postgres::Store>),
 }
 
 impl Effects {
@@ -136,7 +137,7 @@ impl Effects {
             StoreKind::None => Store::Memory(memory::World::new(None)),
             StoreKind::Memory => Store::Memory(memory::World::new(Some(tables.window_us))),
             StoreKind::Sqlite { path } => Store::Sqlite(sqlite::Store::open(path.clone(), tables).await?),
-            StoreKind::Postgres { url } => Store::Postgres(postgres::Store::open(url.clone(), tables).await?),
+            StoreKind::Postgres { url } => Store::Postgres(Box::new(postgres::Store::open(url.clone(), tables).await?)),
         };
         Ok(Self { store })
     }
@@ -149,7 +150,7 @@ impl Effects {
         Ok(Session::new(match &self.store {
             Store::Memory(world) => session::Member::Memory(world.member()),
             Store::Sqlite(store) => session::Member::Sqlite(store.member(member).await?),
-            Store::Postgres(store) => session::Member::Postgres(store.member(member).await?),
+            Store::Postgres(store) => session::Member::Postgres(Box::new(store.member(member).await?)),
         }))
     }
 

@@ -103,7 +103,7 @@ impl Store {
     async fn create(&self) -> Result<(), StoreError> {
         let Tables { processed, effects, window_us, .. } = &self.tables;
         let link = connect(&self.config, "set-up").await?;
-        // Several statements at once are one transaction (PostgreSQL's manual, "Multiple Statements in a Simple Query").
+        // Several statements at once are one transaction (PostgreSQL's manual, 55.2.2.1).
         let mut schema = format!(
             "CREATE TABLE {processed} (publisher int4 NOT NULL, sequence int8 NOT NULL, at_us int8 NOT NULL,
                 PRIMARY KEY (publisher, sequence));

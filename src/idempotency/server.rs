@@ -300,18 +300,38 @@ mod tests {
         assert!(account(accounts, "nobody").is_none());
     }
 
+    /// Scripts in place of PostgreSQL's programs, which everybody may run.
+    fn programs(initdb: &str, postgres: &str) -> tempfile::TempDir {
+        let all_may = |path: &Path| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(path, mode).unwrap();
+        };
+        let directory = tempfile::tempdir().unwrap();
+        all_may(directory.path());
+        for (name, text) in [("initdb", initdb), ("postgres", postgres)] {
+            std::fs::write(directory.path().join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+            all_may(&directory.path().join(name));
+        }
+        directory
+    }
+
     #[test]
     fn a_server_that_cannot_be_initialised_says_why_and_leaves_nothing() {
-        let programs = tempfile::tempdir().unwrap();
-        let initdb = programs.path().join("initdb");
-        std::fs::write(&initdb, "#!/bin/sh\necho no room; pwd; exit 3\n").unwrap();
-        for path in [programs.path(), initdb.as_path()] {
-            let all_may = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(path, all_may).unwrap();
-        }
+        let programs = programs("echo no room; pwd; exit 3", "");
         let StoreError::Died { how, log } = Server::spawn(programs.path()).unwrap_err() else { panic!("it died") };
         let (reason, directory) = log.split_once('\n').unwrap();
         assert!(how.ends_with("exit status: 3") && reason == "no room", "{how}: {log}");
         assert!(!Path::new(directory).exists(), "{directory} is left");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_ends_at_once_says_why_and_leaves_nothing() {
+        let programs = programs("", "echo out of luck; exit 7");
+        let server = Server::spawn(programs.path()).unwrap();
+        let StoreError::Died { how, log } = server.ready().await.unwrap_err() else { panic!("it died") };
+        assert!(how.ends_with("status 7") && log == "out of luck", "{how}: {log}");
+        let directory = server.directory().to_owned();
+        drop(server);
+        assert!(!directory.exists(), "{} is left", directory.display());
     }
 }

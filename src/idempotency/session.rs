@@ -21,7 +21,7 @@ pub enum Handled {
 pub enum Step {
     /// The ids were looked up; nothing was applied. Within one transaction they are recorded, and not yet committed.
     BeforeEffect,
-    /// The effects were applied: committed under [`super::Discipline::CheckThenAct`], and not yet within one transaction.
+    /// The effects were applied: committed under [`super::Discipline::CheckThenAct`], not yet within one transaction.
     AfterEffect,
     /// All is committed; the ack is still to come.
     AfterRecord,
@@ -47,7 +47,7 @@ pub struct Session {
 pub(super) enum Member {
     Memory(memory::Member),
     Sqlite(sqlite::Member),
-    Postgres(postgres::Member),
+    Postgres(Box<postgres::Member>),
 }
 
 /// Each id of a batch once, in order, so that members who record the same ids never wait for each other in a ring.

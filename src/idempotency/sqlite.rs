@@ -378,3 +378,40 @@ impl Member {
         Ok(applied)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_commit_is_on_the_disk() {
+        let store = store().await;
+        let connection = store.shared.connect(OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+        assert_eq!(pragma("journal_mode").unwrap(), rusqlite::types::Value::Text("wal".to_owned()));
+        assert_eq!(pragma("synchronous").unwrap(), rusqlite::types::Value::Integer(2), "FULL");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn another_process_that_writes_is_waited_for() {
+        let store = store().await;
+        let mut member = store.member(0).await.unwrap();
+        // One of another process, as far as the member's lock knows.
+        let other = Connection::open(&store.shared.path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let waiting = tokio::spawn(async move {
+            let batch = Batch { ids: vec![EffectId { publisher: 1, sequence: 1 }], now_us: 0 };
+            member.handle(batch, None::<fn(Step) -> std::future::Ready<Next>>).await
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!waiting.is_finished());
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(waiting.await.unwrap().unwrap().map(|applied| applied.len()), Some(1));
+    }
+
+    async fn store() -> Store {
+        let (processed, effects) = ("lurcher_p".to_owned(), "lurcher_e".to_owned());
+        let tables = Tables { processed, effects, discipline: Discipline::OneTransaction, window_us: None };
+        Store::open(None, tables).await.unwrap()
+    }
+}
