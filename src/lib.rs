@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod endpoint;
 pub mod fleet;
+pub mod idempotency;
 pub mod latency;
 pub mod ledger;
 pub mod plan;
