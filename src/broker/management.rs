@@ -325,6 +325,11 @@ impl Management {
         self.send(Method::DELETE, path).await.map(|_| ())
     }
 
+    /// Deletes a queue with all that is in it.
+    pub async fn delete_queue(&self, queue: &str) -> Result<(), ManagementError> {
+        self.send(Method::DELETE, format!("queues/{}/{}", self.vhost(), encode(queue))).await.map(|_| ())
+    }
+
     /// Messages counted by the broker since it started, by name; none where its Prometheus endpoint is not known or
     /// does not answer. Unlike [`Overview::message_stats`] these counters are live, not up to a second behind.
     ///
