@@ -143,3 +143,106 @@ fn of_frames(fault: &Fault) -> Option<Disturbance> {
     };
     Some(Disturbance::Frames { class, action, picks })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Plan, PlanError, resolve as resolve_all};
+
+    fn try_plan(seed: u64, faults: &str) -> Result<Plan, Vec<PlanError>> {
+        let text = format!(
+            "schema = 1\nname = \"f\"\nseed = {seed}\n[[queue]]\nname = \"q\"\n[[producer]]\nname = \"out\"\n\
+             routing_key = \"q\"\n[[consumer]]\nname = \"in\"\nqueue = \"q\"\n[load]\nwarmup = \"5s\"\nduration = \"20s\"\n{faults}"
+        );
+        let scenario: Scenario = toml::from_str(&text).unwrap();
+        resolve_all(&scenario, &|_| Err(std::io::ErrorKind::NotFound.into()))
+    }
+
+    fn plan(seed: u64, faults: &str) -> Vec<FaultPlan> {
+        try_plan(seed, faults).unwrap().faults
+    }
+
+    fn times(faults: &[FaultPlan]) -> Vec<Option<u64>> {
+        faults.iter().map(|fault| fault.trigger.at_us()).collect()
+    }
+
+    #[test]
+    fn repetitions_are_written_out_and_numbered_by_time() {
+        let faults = plan(
+            1,
+            "[[fault]]\nkind = \"net-close\"\nwhen = { delivered = 9 }\n\
+             [[fault]]\nkind = \"net-reset\"\nat = \"2s\"\nevery = \"3s\"\ntimes = 3\n\
+             [[fault]]\nkind = \"node-pause\"\nat = \"4s\"\nfor = \"1s\"\n",
+        );
+        let at = |seconds: u64| Some(seconds * 1_000_000);
+        assert_eq!(times(&faults), [at(2), at(4), at(5), at(8), None]);
+        assert_eq!(faults.iter().map(|fault| fault.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!((faults[1].kind, faults[1].lasting_us), (FaultKind::NodePause, at(1)));
+        assert_eq!(faults[4].trigger, Trigger::Delivered(9));
+    }
+
+    #[test]
+    fn random_times_come_from_the_seed() {
+        let random = "[[fault]]\nkind = \"net-reset\"\nrandom = { from = \"3s\", to = \"9s\", times = 4 }\n";
+        let drawn = times(&plan(1, random));
+        assert_eq!(drawn, times(&plan(1, random)));
+        assert_ne!(drawn, times(&plan(2, random)));
+        assert!(drawn.iter().all(|at| (3_000_000..=9_000_000).contains(&at.unwrap())), "{drawn:?}");
+        assert!(drawn.is_sorted() && drawn.windows(2).any(|two| two[0] != two[1]));
+    }
+
+    #[test]
+    fn a_fault_is_for_all_fleets_that_it_can_act_on() {
+        let faults = plan(
+            1,
+            "[[fault]]\nkind = \"net-stall\"\nat = \"1s\"\n[[fault]]\nkind = \"drop-confirms\"\nat = \"2s\"\n\
+             [[fault]]\nkind = \"hold-acks\"\nat = \"3s\"\npick = { first = 7, times = 2 }\n",
+        );
+        assert_eq!(faults.iter().map(|fault| fault.proxied().join(" ")).collect::<Vec<_>>(), ["out in", "out", "in"]);
+        assert_eq!(faults.iter().map(FaultPlan::least_done).collect::<Vec<_>>(), [1, 1, 2]);
+        let picks = Picks { first: 7, every: 1, times: Some(2) };
+        let held = Disturbance::Frames { class: FrameClass::Acks, action: FrameAction::Hold, picks };
+        assert_eq!(
+            faults[2].broken,
+            Broken::Network { fleets: vec!["in".to_owned()], share: 1.0, disturbance: held }
+        );
+    }
+
+    #[test]
+    fn each_fault_says_what_it_does() {
+        let faults = plan(
+            1,
+            "[[fault]]\nkind = \"net-latency\"\nat = \"1s\"\ndelay = \"20ms\"\njitter = \"5ms\"\nshare = 0.5\n\
+             [[fault]]\nkind = \"cut-before-ack\"\nat = \"2s\"\npick = { first = 10, every = 5, times = 3 }\n\
+             [[fault]]\nkind = \"net-half-open\"\nat = \"3s\"\nfleets = [\"in\"]\ndirection = \"to-client\"\n\
+             [[fault]]\nkind = \"delay-acks\"\nat = \"4s\"\ndelay = \"1s\"\n\
+             [[fault]]\nkind = \"node-kill\"\nat = \"5s\"\n[[fault]]\nkind = \"queue-delete\"\nat = \"6s\"\nqueue = \"q\"\n",
+        );
+        let details: Vec<String> = faults.iter().map(FaultPlan::detail).collect();
+        assert_eq!(
+            details,
+            [
+                "out, in, 0.5 of the connections, 20ms to 25ms",
+                "in, from number 10, one of 5, 3 times",
+                "in, to the client",
+                "in, 1s",
+                "the broker",
+                "q",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_done_to_the_node_may_not_overlap() {
+        let two = |first_for: &str| {
+            let faults = format!(
+                "[[fault]]\nkind = \"node-kill\"\nat = \"3s\"\n{first_for}[[fault]]\nkind = \"memory-alarm\"\nat = \"8s\"\n"
+            );
+            try_plan(1, &faults).map(|plan| plan.faults.len()).map_err(|errors| errors[0].to_string())
+        };
+        assert_eq!(two("for = \"5s\"\n"), Ok(2));
+        let refused = Err("fault[1].kind: `memory-alarm` would begin while `node-kill` still lasts".to_owned());
+        assert_eq!(two("for = \"6s\"\n"), refused);
+        assert_eq!(two(""), refused);
+    }
+}
