@@ -33,7 +33,8 @@ fn a_fault_that_never_came_makes_the_run_invalid() {
     assert!(reasons[0].contains("was planned and did not happen") && reasons[0].contains("of 1000000"), "{reasons:?}");
     assert_eq!((record.faults[0].started_us, record.faults[0].cost.is_some()), (None, false));
 
-    let picks = "[[fault]]\nkind = \"cut-before-confirm\"\nat = \"0s\"\npick = { first = 100, every = 100, times = 1000 }\n";
+    let picks =
+        "[[fault]]\nkind = \"cut-before-confirm\"\nat = \"0s\"\npick = { first = 100, every = 100, times = 1000 }\n";
     let ended = broker.rig(&scenario("picks", picks, "duration = \"2s\"")).run().expect_code(4);
     let record = ended.record();
     let reasons = &record.verdict.as_ref().unwrap().reasons;
@@ -70,15 +71,9 @@ fn fault(id: u32, kind: FaultKind, broken: Broken) -> FaultPlan {
 #[test]
 fn whatever_is_done_to_a_node_is_undone() {
     let held = Held::start();
-    let kinds = [
-        FaultKind::MemoryAlarm,
-        FaultKind::DiskAlarm,
-        FaultKind::NodeStop,
-        FaultKind::NodePause,
-        FaultKind::NodeKill,
-    ];
-    let faults: Vec<FaultPlan> =
-        kinds.into_iter().zip(1..).map(|(kind, id)| fault(id, kind, Broken::Node)).collect();
+    let kinds =
+        [FaultKind::MemoryAlarm, FaultKind::DiskAlarm, FaultKind::NodeStop, FaultKind::NodePause, FaultKind::NodeKill];
+    let faults: Vec<FaultPlan> = kinds.into_iter().zip(1..).map(|(kind, id)| fault(id, kind, Broken::Node)).collect();
     held.wait(async {
         let broker = held.broker();
         let management = broker.management().expect("a management API");

@@ -296,12 +296,12 @@ impl Management {
         self.get("connections?columns=name,user_provided_name,user,state".to_owned()).await
     }
 
-    /// Closes one connection by name, as an operator would; the client sees `CONNECTION_FORCED`.
-    pub async fn close_connection(&self, name: &str) -> Result<(), ManagementError> {
+    /// Closes one connection by name, as an operator would; the client sees `CONNECTION_FORCED`. Whether it was there.
+    pub async fn close_connection(&self, name: &str) -> Result<bool, ManagementError> {
         match self.send(Method::DELETE, format!("connections/{}", encode(name))).await {
             // It went by itself in the meantime.
-            Err(ManagementError::Status { status: 404, .. }) => Ok(()),
-            other => other.map(|_| ()),
+            Err(ManagementError::Status { status: 404, .. }) => Ok(false),
+            other => other.map(|_| true),
         }
     }
 

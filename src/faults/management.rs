@@ -1,28 +1,53 @@
 //! Queues and connections, broken through the broker's management API. Uses `plan`, `broker` and `client`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Drivers, FaultError};
+use super::{Drivers, FaultError, LOOK_EVERY};
 use crate::broker::Management;
 use crate::plan::{FaultKind, Plan};
 
+/// How long a new connection may take to be listed: the statistics of a broker that is not ours are 5 s old.
+const LISTED_WITHIN: Duration = Duration::from_secs(12);
+
 /// Closes the connections of `fleets`, and of nobody else; how many. Others of the same broker are none of ours.
-pub(super) async fn close_connections(management: &Management, fleets: &[String]) -> Result<u64, FaultError> {
+///
+/// The API lists a connection only a while after it was opened: all that the plan has are waited for.
+pub(super) async fn close_connections(
+    management: &Management,
+    plan: &Plan,
+    fleets: &[String],
+) -> Result<u64, FaultError> {
     let of_fleet = |name: &str| {
         let rest = name.strip_prefix("lurcher ").unwrap_or_default();
         rest.rsplit_once('/').is_some_and(|(fleet, _)| fleets.iter().any(|named| named == fleet))
     };
-    let mut closed = 0;
-    for connection in management.connections().await? {
-        if connection.user_provided_name.as_deref().is_some_and(of_fleet) {
-            management.close_connection(&connection.name).await?;
-            closed += 1;
+    let start = Instant::now();
+    let open = loop {
+        let mut open = management.connections().await?;
+        open.retain(|connection| connection.user_provided_name.as_deref().is_some_and(of_fleet));
+        if open.len() >= planned(plan, fleets) || start.elapsed() >= LISTED_WITHIN {
+            break open;
         }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    let mut closed = 0;
+    for connection in open {
+        closed += u64::from(management.close_connection(&connection.name).await?);
     }
     match closed {
         0 => Err(FaultError::Nothing { what: format!("no open connection of {}", fleets.join(", ")) }),
         closed => Ok(closed),
     }
+}
+
+/// Connections that `fleets` have in the plan.
+fn planned(plan: &Plan, fleets: &[String]) -> usize {
+    let named = |name: &String| fleets.contains(name);
+    let producers = plan.producers.iter().filter(|fleet| named(&fleet.name));
+    let consumers = plan.consumers.iter().filter(|fleet| named(&fleet.name));
+    let of_producers = producers.filter_map(|fleet| fleet.publishers.iter().map(|one| one.connection + 1).max());
+    let of_consumers = consumers.filter_map(|fleet| fleet.subscribers.iter().map(|one| one.connection + 1).max());
+    of_producers.chain(of_consumers).sum::<u32>() as usize
 }
 
 /// Purges or deletes a queue.

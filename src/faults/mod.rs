@@ -4,9 +4,9 @@
 //!
 //! | module | breaks | whole again when |
 //! |---|---|---|
-//! | `node` | the broker's node: killed, stopped, paused, out of memory or disk | the broker takes logins, and no alarm is up |
-//! | `management` | queues and connections, through the broker's management API | the queue is there, the broker takes logins |
-//! | `network` | what passes between a fleet and the broker, in a proxy of the fleet's own | nothing is held back, and a login gets through |
+//! | `node` | the broker's node: killed, stopped, paused, out of memory or disk | logins are taken, no alarm is up |
+//! | `management` | queues and connections, by the management API | the queue is there, logins are taken |
+//! | `network` | what a fleet and the broker say, in a proxy of the fleet's own | nothing is held back, a login passes |
 //!
 //! Who says when is `run`. What could not be broken or mended is an error, never silence.
 
@@ -110,7 +110,7 @@ impl<'a> Drivers<'a> {
         let state = match &fault.broken {
             Broken::Node => State::Node(node::begin(self.broker, fault.kind).await?),
             Broken::Connections { fleets } => {
-                State::Management(management::close_connections(self.management(fault)?, fleets).await?)
+                State::Management(management::close_connections(self.management(fault)?, &self.plan, fleets).await?)
             }
             Broken::Queue { queue } => {
                 management::empty(self.management(fault)?, fault.kind, queue).await?;

@@ -95,8 +95,8 @@ impl Disturbed {
         self.line.at_work.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Waits until the proxy holds nothing back any more, and says where to try it; none where another disturbance is at
-    /// work in it, whose own end will be checked.
+    /// Waits until the proxy holds nothing back any more, and says where to try it; none where another disturbance is
+    /// at work in it, whose own end will be checked.
     pub(super) async fn clear(&self, within: Duration) -> Result<Option<Endpoint>, FaultError> {
         let start = Instant::now();
         loop {

@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn plan() -> Plan {
     let text = "schema = 1\nname = \"f\"\n[[queue]]\nname = \"q\"\n[[producer]]\nname = \"out\"\nrouting_key = \"q\"\n\
-                [[consumer]]\nname = \"in\"\nqueue = \"q\"\n[[fault]]\nkind = \"net-stall\"\nat = \"1s\"\nfleets = [\"out\"]\n";
+                [[consumer]]\nname = \"in\"\nqueue = \"q\"\n\
+                [[fault]]\nkind = \"net-stall\"\nat = \"1s\"\nfleets = [\"out\"]\n";
     let scenario = toml::from_str(text).unwrap();
     resolve(&scenario, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap()
 }

@@ -23,8 +23,8 @@ pub(super) struct Conductor<'a> {
 }
 
 impl Conductor<'_> {
-    /// Carries out all faults. Once `heal` turns true nothing more is broken, and what is broken is mended; a row for each
-    /// fault, whatever became of it.
+    /// Carries out all faults. Once `heal` turns true nothing more is broken, and what is broken is mended; a row for
+    /// each fault, whatever became of it.
     pub(super) async fn carry_out(&self, heal: channel::Receiver<bool>) -> Vec<FaultRow> {
         let faults = self.run.plan.faults.iter().map(|fault| self.carry_out_one(fault, heal.clone()));
         futures_util::future::join_all(faults).await

@@ -239,8 +239,8 @@ impl<'a> Run<'a> {
         Ok((sampled, Ending { completeness, audited, load_ended_us, load_cpu_us, faults }))
     }
 
-    /// Warms up, loads, and has the faults healed; when the load ended on the run's clock, and the processor time that it
-    /// took, both in microseconds.
+    /// Warms up, loads, and has the faults healed; when the load ended on the run's clock, and the processor time that
+    /// it took, both in microseconds.
     async fn warm_up_and_load(
         &self,
         fleets: &mut Fleets,

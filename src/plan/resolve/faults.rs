@@ -152,7 +152,8 @@ mod tests {
     fn try_plan(seed: u64, faults: &str) -> Result<Plan, Vec<PlanError>> {
         let text = format!(
             "schema = 1\nname = \"f\"\nseed = {seed}\n[[queue]]\nname = \"q\"\n[[producer]]\nname = \"out\"\n\
-             routing_key = \"q\"\n[[consumer]]\nname = \"in\"\nqueue = \"q\"\n[load]\nwarmup = \"5s\"\nduration = \"20s\"\n{faults}"
+             routing_key = \"q\"\n[[consumer]]\nname = \"in\"\nqueue = \"q\"\n[load]\nwarmup = \"5s\"\n\
+             duration = \"20s\"\n{faults}"
         );
         let scenario: Scenario = toml::from_str(&text).unwrap();
         resolve_all(&scenario, &|_| Err(std::io::ErrorKind::NotFound.into()))
@@ -202,10 +203,7 @@ mod tests {
         assert_eq!(faults.iter().map(FaultPlan::least_done).collect::<Vec<_>>(), [1, 1, 2]);
         let picks = Picks { first: 7, every: 1, times: Some(2) };
         let held = Disturbance::Frames { class: FrameClass::Acks, action: FrameAction::Hold, picks };
-        assert_eq!(
-            faults[2].broken,
-            Broken::Network { fleets: vec!["in".to_owned()], share: 1.0, disturbance: held }
-        );
+        assert_eq!(faults[2].broken, Broken::Network { fleets: vec!["in".to_owned()], share: 1.0, disturbance: held });
     }
 
     #[test]
@@ -216,7 +214,8 @@ mod tests {
              [[fault]]\nkind = \"cut-before-ack\"\nat = \"2s\"\npick = { first = 10, every = 5, times = 3 }\n\
              [[fault]]\nkind = \"net-half-open\"\nat = \"3s\"\nfleets = [\"in\"]\ndirection = \"to-client\"\n\
              [[fault]]\nkind = \"delay-acks\"\nat = \"4s\"\ndelay = \"1s\"\n\
-             [[fault]]\nkind = \"node-kill\"\nat = \"5s\"\n[[fault]]\nkind = \"queue-delete\"\nat = \"6s\"\nqueue = \"q\"\n",
+             [[fault]]\nkind = \"node-kill\"\nat = \"5s\"\n\
+             [[fault]]\nkind = \"queue-delete\"\nat = \"6s\"\nqueue = \"q\"\n",
         );
         let details: Vec<String> = faults.iter().map(FaultPlan::detail).collect();
         assert_eq!(
@@ -236,7 +235,8 @@ mod tests {
     fn what_is_done_to_the_node_may_not_overlap() {
         let two = |first_for: &str| {
             let faults = format!(
-                "[[fault]]\nkind = \"node-kill\"\nat = \"3s\"\n{first_for}[[fault]]\nkind = \"memory-alarm\"\nat = \"8s\"\n"
+                "[[fault]]\nkind = \"node-kill\"\nat = \"3s\"\n{first_for}\
+                 [[fault]]\nkind = \"memory-alarm\"\nat = \"8s\"\n"
             );
             try_plan(1, &faults).map(|plan| plan.faults.len()).map_err(|errors| errors[0].to_string())
         };

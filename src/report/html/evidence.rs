@@ -108,9 +108,9 @@ pub(super) fn faults(html: &mut Html, record: &Record) {
         });
         if !record.faults.is_empty() {
             html.markup(
-                "<p>What was seen from the start of each to 5 s after it was whole again. First confirms and deliveries \
-                 count from when mending began; losses are those of messages due before the end of this window and \
-                 after the one before.</p>\n",
+                "<p>What was seen from the start of each to 5 s after it was whole again. First confirms and \
+                 deliveries count from when mending began; losses are those of messages due before the end of this \
+                 window and after the one before.</p>\n",
             );
             let header = [
                 "fault",
