@@ -197,7 +197,7 @@ fn a_rate_that_nobody_can_generate_is_invalid() {
     let scenario = simple("impossible", "rate = \"5000000/s\"", "", "[load]\nduration = \"3s\"\n[expect]\nlost = 0");
     let broker = Held::start();
     for client in ["producer.out.client=wire", "producer.out.client=lapin"] {
-        let ended = broker.rig(&scenario).with(&["--quiet", "--set", client]).run().expect_code(4);
+        let ended = broker.rig(&scenario).with(&["--set", client]).run().expect_code(4);
         let judgement = ended.record().verdict.expect("a verdict");
         let says_why = |reason: &String| reason.contains("could not offer the load: it needs");
         assert!(judgement.reasons.iter().any(says_why), "{client}: {:?}", judgement.reasons);
