@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::ledger::account::{Account, Cause, PublisherAccount, QueueAccount, Texts, Violation, ViolationClass};
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
-pub use store::{LATEST, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
+pub use store::{LATEST, LOG_FILE, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
 
 /// A measured figure to thousandths, as every output can hold it in full.
 pub fn thousandths(figure: f64) -> f64 {
@@ -210,6 +210,7 @@ pub enum Phase {
     /// Exchanges, queues and bindings are declared and verified.
     Topology,
     /// Load before the measurement.
+    #[serde(rename = "warm-up")]
     Warmup,
     /// The measured load.
     Load,
