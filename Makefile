@@ -25,7 +25,7 @@ demo: ## Start a broker, load it, account for every message, and judge: SCENARIO
 
 test: ## Run all tests, those against real brokers among them
 	@.ci/need rust docker
-	.ci/packages cc=build-essential rabbitmq-server=rabbitmq-server
+	.ci/packages cc=build-essential rabbitmq-server=rabbitmq-server postgres=postgresql
 	made=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
 	echo "$$made"
 	LURCHER_BROKER_IMAGE=$${made%% *} cargo test --locked --no-fail-fast

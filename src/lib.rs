@@ -1,7 +1,7 @@
 //! lurcher loads a message broker, breaks it on purpose, and accounts for every single message.
 //!
 //! Data flows one way, and `record` is the only door between doing and judging:
-//! scenario → plan → run (broker, topology, fleet) → ledger and latency → record → analysis → report.
+//! scenario → plan → run (broker, topology, fleet, faults) → ledger and latency → record → analysis → report.
 //! What each room may use is written in CONTRIBUTING.md and held by `tests/house.rs`.
 
 pub mod amqp;
@@ -10,10 +10,13 @@ pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod endpoint;
+pub mod faults;
 pub mod fleet;
+pub mod idempotency;
 pub mod latency;
 pub mod ledger;
 pub mod plan;
+pub mod proxy;
 pub mod record;
 pub mod report;
 pub mod run;

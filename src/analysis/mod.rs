@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `books` | do the books of publishers, queues and totals agree? |
 //! | `generator` | did the generator offer the load that it was asked for? |
+//! | `faults` | was everything broken that should have been, and is it whole again? |
 //! | `evidence` | is there enough of it, and what harm must be told in any case? |
 //! | `expectation` | does each expectation hold? By `counts`, `latency` and `series` |
 
@@ -14,6 +15,7 @@ mod books;
 mod counts;
 mod evidence;
 mod expectation;
+mod faults;
 mod generator;
 mod latency;
 mod phrase;
@@ -33,6 +35,7 @@ pub fn judge(record: &Record) -> Judgement {
         record.plan.expect.iter().map(|expectation| expectation::check(record, expectation)).collect();
     let mut findings = books::findings(record);
     findings.extend(generator::findings(record));
+    findings.extend(faults::findings(record));
     findings.extend(evidence::findings(record, &checks));
     findings.extend(checks.iter().filter_map(|check| expectation::finding(record, check)));
     let verdict = findings.iter().map(|finding| finding.weight.verdict()).max().unwrap_or(Verdict::Pass);

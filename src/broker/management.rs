@@ -317,12 +317,12 @@ impl Management {
         self.get("connections?columns=name,user_provided_name,user,state".to_owned()).await
     }
 
-    /// Closes one connection by name, as an operator would; the client sees `CONNECTION_FORCED`.
-    pub async fn close_connection(&self, name: &str) -> Result<(), ManagementError> {
+    /// Closes one connection by name, as an operator would; the client sees `CONNECTION_FORCED`. Whether it was there.
+    pub async fn close_connection(&self, name: &str) -> Result<bool, ManagementError> {
         match self.send(Method::DELETE, format!("connections/{}", encode(name))).await {
             // It went by itself in the meantime.
-            Err(ManagementError::Status { status: 404, .. }) => Ok(()),
-            other => other.map(|_| ()),
+            Err(ManagementError::Status { status: 404, .. }) => Ok(false),
+            other => other.map(|_| true),
         }
     }
 
@@ -344,6 +344,11 @@ impl Management {
     pub async fn purge(&self, queue: &str) -> Result<(), ManagementError> {
         let path = format!("queues/{}/{}/contents", self.vhost(), encode(queue));
         self.send(Method::DELETE, path).await.map(|_| ())
+    }
+
+    /// Deletes a queue with all that is in it.
+    pub async fn delete_queue(&self, queue: &str) -> Result<(), ManagementError> {
+        self.send(Method::DELETE, format!("queues/{}/{}", self.vhost(), encode(queue))).await.map(|_| ())
     }
 
     /// Messages counted by the broker since it started, by name; none where its Prometheus endpoint is not known or

@@ -26,6 +26,10 @@ pub enum Lane {
     Uuid = 8,
     /// Jitter of a reconnect.
     Backoff = 9,
+    /// When a fault at a random time begins.
+    Fault = 10,
+    /// What a proxy draws.
+    Proxy = 11,
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

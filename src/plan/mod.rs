@@ -8,6 +8,7 @@ pub mod body;
 mod divide;
 pub mod draw;
 pub mod expect;
+pub mod fault;
 pub mod fields;
 pub mod fleet;
 mod resolve;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use body::{BodyMaker, BodyPlan};
 pub use expect::{Expectation, Metric, Statistic};
+pub use fault::{Broken, Disturbance, FaultPlan, FrameAction, FrameClass, Picks, Trigger};
 pub use fields::{FieldError, Fields, Moment};
 pub use fleet::{AckPlan, ConfirmPlan, ConsumerFleet, Message, ProducerFleet, Publisher, Route, Subscriber, WorkPlan};
 pub use resolve::{PlanError, resolve};
@@ -27,6 +29,7 @@ pub use topology::{BindingPlan, ExchangePlan, QueuePlan, TopologyPlan};
 
 pub use crate::scenario::broker::{Network, Provider};
 pub use crate::scenario::consumer::{PrefetchScope, StreamOffset};
+pub use crate::scenario::fault::{Direction, Family, FaultKind};
 pub use crate::scenario::producer::{Again, ClientKind};
 pub use crate::scenario::topology::{ExchangeKind, QueueKind};
 
@@ -54,6 +57,9 @@ pub struct Plan {
     pub consumers: Vec<ConsumerFleet>,
     /// How long, or how much.
     pub load: LoadPlan,
+    /// What is broken on purpose, by number. None in records of before there were faults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<FaultPlan>,
     /// What must hold.
     pub expect: Vec<Expectation>,
 }

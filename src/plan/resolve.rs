@@ -4,6 +4,7 @@
 
 mod consumers;
 mod expect;
+mod faults;
 mod load;
 mod producers;
 mod topology;
@@ -72,6 +73,7 @@ pub fn resolve(
     let producers = producers::resolve(&scenario.producers, seed, &router, &limits, read_file, &mut problems);
     let consumers = consumers::resolve(&scenario.consumers, (seed, load.warmup_us), &router, &mut problems);
     topology::let_expire(&mut topology, &producers);
+    let faults = faults::resolve(scenario, seed, &load, &mut problems);
     let expect = expect::resolve(scenario, &topology, &mut problems);
     let plan = Plan {
         schema: scenario.schema,
@@ -83,6 +85,7 @@ pub fn resolve(
         producers,
         consumers,
         load,
+        faults,
         expect,
     };
     if problems.0.is_empty() { Ok(plan) } else { Err(problems.0) }

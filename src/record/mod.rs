@@ -2,6 +2,7 @@
 //!
 //! May use `units`, `plan`, `ledger` and `latency`. Everything after it (verdict, plots, gate) reads only the record.
 
+mod fault;
 #[doc(hidden)]
 pub mod fixture;
 pub mod progress;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::ledger::account::{Account, Cause, PublisherAccount, QueueAccount, Texts, Violation, ViolationClass};
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
+pub use fault::{FaultCost, FaultRow};
 pub use store::{LATEST, LOG_FILE, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
 
 /// A measured figure to thousandths, as every output can hold it in full.
@@ -331,19 +333,6 @@ pub struct DeadLetterRow {
     pub time_to_dead_letter_p50_us: Option<u64>,
     /// The largest.
     pub time_to_dead_letter_max_us: Option<u64>,
-}
-
-/// One fault.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FaultRow {
-    /// What was broken.
-    pub kind: String,
-    /// When it should have started, in microseconds on the run's clock.
-    pub planned_us: Option<u64>,
-    /// When it started.
-    pub started_us: Option<u64>,
-    /// When it was healed.
-    pub healed_us: Option<u64>,
 }
 
 /// One queue at one time, as the broker tells.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::broker::BrokerError;
+use crate::faults::FaultError;
 use crate::topology::TopologyError;
 
 /// Why a run could not be carried out. What goes wrong once messages flow is part of the record instead.
@@ -14,6 +15,9 @@ pub enum RunError {
     /// The topology could not be declared.
     #[error("could not set up the topology: {0}")]
     Topology(#[from] TopologyError),
+    /// What is to be broken cannot be broken here.
+    #[error("could not prepare the faults: {0}")]
+    Faults(#[from] FaultError),
     /// A fleet could not get ready.
     #[error("fleet `{fleet}` could not get ready: {reason}")]
     Fleet {
@@ -43,6 +47,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Broker(error) if error.is_bad_input() => 2,
+            Self::Faults(error) if error.is_bad_input() => 2,
             Self::Interrupted => 130,
             _ => 5,
         }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 use tokio::sync::mpsc;
 
+use super::costs;
 use super::fleets::Fleets;
 use super::host::{self, ClockWatch};
 use super::routes::{PlanForetold, schedule};
@@ -19,8 +20,8 @@ use crate::ledger::{Evidence as Reconciled, RemovalEvidence, Rule};
 use crate::plan::{Expectation, Metric};
 use crate::record::progress::Progress;
 use crate::record::{
-    Account, BrokerFacts, DeadLetterRow, GeneratorFacts, IncidentKind, LatencySummary, PercentilePoint, Phase,
-    PhaseFacts, Record, SCHEMA_VERSION, Totals, thousandths,
+    Account, BrokerFacts, DeadLetterRow, FaultRow, GeneratorFacts, IncidentKind, LatencySummary, PercentilePoint,
+    Phase, PhaseFacts, Record, SCHEMA_VERSION, Totals, thousandths,
 };
 
 /// Which phases ran when, and who is told.
@@ -122,7 +123,7 @@ impl Evidence<'_> {
             generator,
             latency: self.latencies(),
             dead_letters: self.dead_letters(),
-            faults: Vec::new(),
+            faults: self.faults(&account),
             incidents: incidents.listed(),
             incidents_total: incidents.total(),
             queue_samples,
@@ -130,6 +131,13 @@ impl Evidence<'_> {
             intervals: self.sampled.intervals,
             account,
         }
+    }
+
+    fn faults(&self, account: &Account) -> Vec<FaultRow> {
+        let mut rows = self.ending.faults.clone();
+        let totals = totals(account, 0, 0);
+        costs::attribute(&mut rows, account, totals.lost, totals.possibly_lost);
+        rows
     }
 
     fn versions(&self) -> BTreeMap<String, String> {

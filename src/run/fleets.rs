@@ -15,6 +15,7 @@ use crate::client::lapin::Lapin;
 use crate::client::wire::Wire;
 use crate::client::{Client, QueueSubscription};
 use crate::endpoint::Endpoint;
+use crate::faults::Drivers;
 use crate::fleet::{ConsumerMeters, MessageMaker, ProducerMeters, PublisherTask, Shared, Slot, Source, SubscriberTask};
 use crate::plan::{ClientKind, ConsumerFleet, Plan, ProducerFleet, QueueKind, draw};
 
@@ -68,19 +69,20 @@ impl Fleets {
         })
     }
 
-    /// Connects all members and subscribes the consumers. The clock stands still meanwhile.
+    /// Connects all members, each where its fleet reaches the broker, and subscribes the consumers. The clock stands
+    /// still meanwhile.
     pub(super) async fn connect(
         &mut self,
         plan: &Arc<Plan>,
-        endpoint: &Endpoint,
+        drivers: &Drivers<'_>,
         shared: &Arc<Shared>,
         destinations: &Arc<PlanDestinations>,
     ) -> Result<(), RunError> {
         for fleet in &plan.consumers {
-            self.subscribe(plan, fleet, endpoint, shared, destinations).await?;
+            self.subscribe(plan, fleet, &drivers.endpoint(&fleet.name), shared, destinations).await?;
         }
         for fleet in &plan.producers {
-            self.attach_publishers(plan, fleet, endpoint, shared).await?;
+            self.attach_publishers(plan, fleet, &drivers.endpoint(&fleet.name), shared).await?;
         }
         let publishers = plan.publisher_count() as u32;
         let failed = |reason: String| RunError::Fleet { fleet: "producers".to_owned(), reason };

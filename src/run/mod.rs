@@ -1,8 +1,10 @@
-//! The conductor: the only room that knows the broker, the fleets and (later) the faults. Phases in order.
+//! The conductor: the only room that knows the broker, the fleets and the faults. Phases in order.
 //!
 //! May use every room up to `record`. Prints nothing: what it tells goes to a listener.
 
 mod audit;
+mod conductor;
+mod costs;
 mod error;
 mod evidence;
 mod fleets;
@@ -21,16 +23,19 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch as channel};
 
 use crate::broker::{self, Broker, ExternalUrls, StartOptions};
+use crate::faults::Drivers;
 use crate::fleet::{Deaths, Shared, Stage};
 use crate::latency::IntervalLog;
 use crate::ledger::Ledger;
 use crate::ledger::incidents::Incidents;
-use crate::plan::Plan;
+use crate::plan::{ClientKind, FaultKind, Plan};
 use crate::record::progress::Progress;
-use crate::record::{Completeness, Phase, Record, ScenarioFacts};
+use crate::record::{Completeness, FaultRow, Phase, Record, ScenarioFacts};
 use crate::topology::{self, Declared};
 
 use audit::Auditor;
+use conductor::Conductor;
+use costs::Costs;
 pub use error::RunError;
 use evidence::{Course, Evidence};
 use fleets::Fleets;
@@ -131,6 +136,7 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     let log = std::mem::replace(&mut job.log, Box::new(std::io::sink()));
     let run = Run::new(&job, broker, course);
     course.enter(Phase::Topology).await;
+    let drivers = Drivers::start(&run.plan, broker, fleets::client(ClientKind::Wire)).await?;
     let mut declared = Declared::default();
     if let Err(error) = topology::declare(broker.endpoint(), &run.plan.topology, &mut declared).await {
         topology::delete(broker.endpoint(), &declared).await;
@@ -138,16 +144,18 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     }
     let counters_before = run.counters().await;
     let mut fleets = Fleets::new(broker.endpoint())?;
-    let connected = fleets.connect(&run.plan, broker.endpoint(), &run.shared, &run.destinations).await;
+    let connected = fleets.connect(&run.plan, &drivers, &run.shared, &run.destinations).await;
     let outcome = match connected {
         Ok(()) => {
             let names = run.plan.topology.queues.iter().map(|queue| queue.name.clone()).collect();
             let watching = run.watch.watch(broker, &run.shared.clock, &names);
+            let costs = Costs::new(&run.shared, &fleets);
             tokio::select! {
                 biased;
-                outcome = run.load_to_audit(&mut fleets, log, course) => outcome,
-                // The watch never ends by itself.
+                outcome = run.load_to_audit(&mut fleets, (&drivers, &costs), log, course) => outcome,
+                // Those who watch never end by themselves.
                 () = watching => Err(RunError::Interrupted),
+                () = costs.watch(), if !run.plan.faults.is_empty() => Err(RunError::Interrupted),
             }
         }
         Err(error) => Err(error),
@@ -155,7 +163,9 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     let _ = run.stage.send(Stage::Leave);
     fleets.left(LEAVE_WITHIN).await;
     fleets.close().await;
-    let counters = run.counters_since(counters_before).await;
+    drivers.stop().await;
+    let has_restarted = outcome.as_ref().is_ok_and(|(_, ending)| ending.has_restarted_broker());
+    let counters = if has_restarted { None } else { run.counters_since(counters_before).await };
     // A broker of our own goes with all that is on it; on somebody else's, what we made goes now.
     if broker.facts().provider == "external" {
         for error in topology::delete(broker.endpoint(), &declared).await {
@@ -178,6 +188,16 @@ struct Ending {
     load_ended_us: u64,
     /// Processor time of this process during the measured load, in microseconds.
     load_cpu_us: u64,
+    /// What became of the faults.
+    faults: Vec<FaultRow>,
+}
+
+impl Ending {
+    /// Whether a fault had the broker start anew, so that its own counters began at 0 again.
+    fn has_restarted_broker(&self) -> bool {
+        let restarts = [FaultKind::NodeKill, FaultKind::NodeStop].map(|kind| kind.to_string());
+        self.faults.iter().any(|row| row.started_us.is_some() && restarts.contains(&row.kind))
+    }
 }
 
 impl<'a> Run<'a> {
@@ -210,6 +230,7 @@ impl<'a> Run<'a> {
     async fn load_to_audit(
         &self,
         fleets: &mut Fleets,
+        (drivers, costs): (&Drivers<'_>, &Costs),
         log: LogWriter,
         course: &mut Course,
     ) -> Result<(Sampled, Ending), RunError> {
@@ -224,6 +245,25 @@ impl<'a> Run<'a> {
         course.enter(Phase::Warmup).await;
         let sampling = tokio::spawn(sampler.run(receiver));
         course.sample_phases(phases);
+        let (heal, healing) = channel::channel(false);
+        let conductor = Conductor { run: self, drivers, costs, progress: course.listener() };
+        let load = self.warm_up_and_load(fleets, heal, course);
+        let (mut faults, (load_ended_us, load_cpu_us)) = tokio::join!(conductor.carry_out(healing), load);
+        let (completeness, audited) = self.wind_up(fleets, course).await;
+        costs.close(&mut faults);
+        course.end_sampling();
+        let sampled = sampling.await.unwrap_or_default();
+        Ok((sampled, Ending { completeness, audited, load_ended_us, load_cpu_us, faults }))
+    }
+
+    /// Warms up, loads, and has the faults healed; when the load ended on the run's clock, and the processor time that
+    /// it took, both in microseconds.
+    async fn warm_up_and_load(
+        &self,
+        fleets: &mut Fleets,
+        heal: channel::Sender<bool>,
+        course: &mut Course,
+    ) -> (u64, u64) {
         let _ = self.stage.send(Stage::Load);
         self.until(self.plan.load.warmup_us).await;
         let load_cpu = host::cpu_time();
@@ -231,15 +271,13 @@ impl<'a> Run<'a> {
         self.load(fleets).await;
         let load_ended_us = self.shared.clock.now_us().min(self.plan.load.end_us().unwrap_or(u64::MAX));
         let load_cpu_us = crate::units::micros(host::cpu_time().saturating_sub(load_cpu));
-        let (completeness, audited) = self.wind_up(fleets, course).await;
-        course.end_sampling();
-        let sampled = sampling.await.unwrap_or_default();
-        Ok((sampled, Ending { completeness, audited, load_ended_us, load_cpu_us }))
+        course.enter(Phase::Heal).await;
+        let _ = heal.send(true);
+        (load_ended_us, load_cpu_us)
     }
 
-    /// Heals, drains and audits; whether the run came to its end, and whether every queue was read to its end.
+    /// Drains and audits; whether the run came to its end, and whether every queue was read to its end.
     async fn wind_up(&self, fleets: &mut Fleets, course: &mut Course) -> (Completeness, bool) {
-        course.enter(Phase::Heal).await;
         let auditor = Auditor {
             plan: &self.plan,
             endpoint: self.broker.endpoint(),
@@ -345,6 +383,10 @@ impl<'a> Run<'a> {
 
     async fn counters_since(&self, before: Option<BTreeMap<String, u64>>) -> Option<BTreeMap<String, u64>> {
         let (before, after) = (before?, self.counters().await?);
+        // Counters never fall, but where the broker was restarted: then nobody knows what it had counted before.
+        if before.iter().any(|(name, then)| after.get(name).copied().unwrap_or(0) < *then) {
+            return None;
+        }
         let since = |(name, now): (String, u64)| {
             let then = before.get(&name).copied().unwrap_or(0);
             (name, now.saturating_sub(then))

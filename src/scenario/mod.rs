@@ -9,6 +9,7 @@ pub mod consumer;
 mod diagnostic;
 pub mod either;
 mod environment;
+pub mod fault;
 mod key;
 pub mod load;
 mod loader;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use broker::Broker;
 pub use consumer::Consumer;
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use fault::Fault;
 pub use load::{Expectations, Load};
 pub use loader::{Loaded, load};
 pub use producer::Producer;
@@ -64,6 +66,9 @@ pub struct Scenario {
     /// Fleets of consumers.
     #[serde(default, rename = "consumer")]
     pub consumers: Vec<Consumer>,
+    /// What is broken on purpose.
+    #[serde(default, rename = "fault")]
+    pub faults: Vec<Fault>,
     /// How long, or how many messages.
     pub load: Option<Load>,
     /// What must hold for the verdict `pass`.

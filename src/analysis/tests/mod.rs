@@ -203,6 +203,7 @@ fn plan(expect: Vec<Expectation>) -> Plan {
             drain_us: 60_000_000,
             max_lag_us: 100_000,
         },
+        faults: Vec::new(),
         expect,
     }
 }

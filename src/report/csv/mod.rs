@@ -7,7 +7,7 @@ mod samples;
 use super::OutputError;
 use super::figure::{plain, plain_or_empty};
 use super::summary;
-use crate::record::{Interval, LatencyPoint, Record};
+use crate::record::{FaultCost, Interval, LatencyPoint, Record};
 
 pub(super) use ledger::ledger;
 pub(super) use samples::{broker, incidents, queues};
@@ -170,29 +170,58 @@ pub(super) fn dead_letters(record: &Record) -> Result<String, OutputError> {
     table(DEAD_LETTERS, header, rows)
 }
 
-/// Each fault. How the run took it is not measured yet: those columns are empty.
+/// Each fault, and what was seen in its window.
 pub(super) fn faults(record: &Record) -> Result<String, OutputError> {
     let header = [
+        "id",
         "kind",
+        "detail",
         "planned_us",
         "started_us",
+        "undone_us",
         "healed_us",
+        "done",
+        "error",
+        "window_until_us",
         "time_to_detect_us",
         "first_confirm_after_us",
-        "rate_restored_us",
+        "first_delivery_after_us",
         "backlog_peak",
         "published",
         "confirmed",
         "consumed",
         "lost",
+        "possibly_lost",
         "duplicates",
+        "disconnects",
     ];
     let rows = record.faults.iter().map(|row| {
-        let times = [row.planned_us, row.started_us, row.healed_us].map(plain_or_empty);
-        let mut cells: [String; 13] = Default::default();
-        cells[0].clone_from(&row.kind);
-        cells[1..4].clone_from_slice(&times);
-        cells
+        let cost = row.cost.as_ref();
+        let count = |of: fn(&FaultCost) -> u64| plain_or_empty(cost.map(of));
+        let maybe = |of: fn(&FaultCost) -> Option<u64>| plain_or_empty(cost.and_then(of));
+        [
+            plain(u64::from(row.id)),
+            row.kind.clone(),
+            row.detail.clone(),
+            plain_or_empty(row.planned_us),
+            plain_or_empty(row.started_us),
+            plain_or_empty(row.undone_us),
+            plain_or_empty(row.healed_us),
+            plain(row.done),
+            row.error.clone().unwrap_or_default(),
+            count(|cost| cost.until_us),
+            maybe(|cost| cost.detected_after_us),
+            maybe(|cost| cost.first_confirm_after_us),
+            maybe(|cost| cost.first_delivery_after_us),
+            count(|cost| cost.backlog_peak),
+            count(|cost| cost.published),
+            count(|cost| cost.confirmed),
+            count(|cost| cost.consumed),
+            maybe(|cost| cost.lost),
+            maybe(|cost| cost.possibly_lost),
+            count(|cost| cost.duplicates),
+            count(|cost| cost.disconnects),
+        ]
     });
     table(FAULTS, header, rows)
 }

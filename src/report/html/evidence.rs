@@ -74,9 +74,60 @@ pub(super) fn faults(html: &mut Html, record: &Record) {
                     at_us.map_or_else(|| "–".to_owned(), |us| figure::seconds(us.try_into().unwrap_or(i64::MAX))),
                 )
             };
-            [Cell::text(&row.kind), time(row.planned_us), time(row.started_us), time(row.healed_us)]
+            [
+                Cell::text(row.id.to_string()),
+                Cell::text(&row.kind),
+                Cell::text(&row.detail),
+                time(row.planned_us),
+                time(row.started_us),
+                time(row.undone_us),
+                time(row.healed_us),
+                Cell::count(row.done),
+                Cell::text(row.error.as_deref().unwrap_or_default()),
+            ]
         });
-        html.table("fault-rows", ["fault", "planned", "started", "healed"], rows, "Nothing was broken on purpose.");
+        let header = ["", "fault", "of", "planned", "started", "mended from", "whole again", "acted", "trouble"];
+        html.table("fault-rows", header, rows, "Nothing was broken on purpose.");
+        let costs = record.faults.iter().filter_map(|row| {
+            let cost = row.cost.as_ref()?;
+            let maybe = |count: Option<u64>| Cell::Number(count.map(Figure::from), "messages");
+            Some([
+                Cell::text(format!("{} {}", row.id, row.kind)),
+                Cell::us(cost.detected_after_us),
+                Cell::us(cost.first_confirm_after_us),
+                Cell::us(cost.first_delivery_after_us),
+                Cell::count(cost.backlog_peak),
+                Cell::count(cost.published),
+                Cell::count(cost.confirmed),
+                Cell::count(cost.consumed),
+                maybe(cost.lost),
+                maybe(cost.possibly_lost),
+                Cell::count(cost.duplicates),
+                Cell::count(cost.disconnects),
+            ])
+        });
+        if !record.faults.is_empty() {
+            html.markup(
+                "<p>What was seen from the start of each to 5 s after it was whole again. First confirms and \
+                 deliveries count from when mending began; losses are those of messages due before the end of this \
+                 window and after the one before.</p>\n",
+            );
+            let header = [
+                "fault",
+                "first disconnect after",
+                "first confirm after",
+                "first delivery after",
+                "backlog peak",
+                "published",
+                "confirmed",
+                "consumed",
+                "lost",
+                "possibly lost",
+                "duplicates",
+                "disconnects",
+            ];
+            html.table("fault-costs", header, costs, "None of them happened.");
+        }
     });
 }
 

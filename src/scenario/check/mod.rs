@@ -7,6 +7,7 @@ mod broker;
 mod consumer;
 mod exchange;
 mod expect;
+mod fault;
 mod fleet;
 mod load;
 mod names;
@@ -33,5 +34,6 @@ pub(super) fn check(scenario: &Scenario, problems: &mut Problems) {
     producer::check(scenario, &names, problems);
     consumer::check(scenario, &names, problems);
     load::check(scenario, &names, problems);
+    fault::check(scenario, &names, problems);
     expect::check(scenario, problems);
 }

@@ -271,7 +271,7 @@ fn elsewhere(path: &KeyPath, key: &str) -> Option<String> {
         };
         return Some(written);
     }
-    let tables = ["Load", "Producer", "Consumer", "Queue", "Exchange", "Broker"];
+    let tables = ["Load", "Producer", "Consumer", "Queue", "Exchange", "Fault", "Broker"];
     let home = tables.into_iter().find(|table| root["$defs"][*table]["properties"].get(key).is_some())?;
     let home_key = home.to_lowercase();
     let list = root["properties"][&home_key]["type"] == "array";

@@ -1,0 +1,116 @@
+//! Faults, end to end: what the command does with those that cannot happen, are cut short, or hit a broker of ours, and
+//! the drivers of a broker's node, each with its inverse.
+
+// Clippy allows `expect` in test functions only, not in what they share.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod rig;
+
+use std::sync::Arc;
+
+use lurcher::client::wire::Wire;
+use lurcher::faults::{Drivers, FaultError};
+use lurcher::plan::{Broken, FaultKind, FaultPlan, Plan, Trigger};
+use lurcher::record::{Completeness, Verdict};
+use rig::{Held, Rig, containers_of, output, until};
+
+/// A fleet of each kind, and `faults`.
+fn scenario(name: &str, faults: &str, load: &str) -> String {
+    format!(
+        "schema = 1\nname = \"{name}\"\n[[queue]]\nname = \"{name}.q\"\nkind = \"quorum\"\n\
+         [[producer]]\nname = \"out\"\nrouting_key = \"{name}.q\"\nrate = \"500/s\"\non_unconfirmed = \"republish\"\n\
+         [[consumer]]\nname = \"in\"\nqueue = \"{name}.q\"\n{faults}\n[load]\n{load}\n[expect]\nlost = 0\n"
+    )
+}
+
+#[test]
+fn a_fault_that_never_came_makes_the_run_invalid() {
+    let broker = Held::start();
+    let waits = "[[fault]]\nkind = \"net-reset\"\nwhen = { confirmed = 1_000_000 }\n";
+    let ended = broker.rig(&scenario("waits", waits, "duration = \"1s\"")).run().expect_code(4);
+    let record = ended.record();
+    let reasons = &record.verdict.as_ref().unwrap().reasons;
+    assert!(reasons[0].contains("was planned and did not happen") && reasons[0].contains("of 1000000"), "{reasons:?}");
+    assert_eq!((record.faults[0].started_us, record.faults[0].cost.is_some()), (None, false));
+
+    let picks =
+        "[[fault]]\nkind = \"cut-before-confirm\"\nat = \"0s\"\npick = { first = 100, every = 100, times = 1000 }\n";
+    let ended = broker.rig(&scenario("picks", picks, "duration = \"2s\"")).run().expect_code(4);
+    let record = ended.record();
+    let reasons = &record.verdict.as_ref().unwrap().reasons;
+    assert!(reasons[0].contains("acted") && reasons[0].contains("of 1,000 times"), "{reasons:?}");
+    assert!(record.faults[0].done > 0 && record.totals.disconnects == record.faults[0].done, "{:?}", record.faults);
+
+    let node = "[[fault]]\nkind = \"node-kill\"\nat = \"1s\"\n";
+    let ended = broker.rig(&scenario("not-ours", node, "duration = \"2s\"")).run().expect_code(2);
+    assert!(ended.err.contains("needs a broker that the run starts"), "{}", ended.err);
+    assert!(ended.record.is_none());
+}
+
+#[test]
+fn an_interrupt_heals_what_is_broken() {
+    let paused = "[[fault]]\nkind = \"node-pause\"\nwhen = { delivered = 200 }\n";
+    let rig = Rig::new(&scenario("paused", paused, "duration = \"600s\""));
+    let child = rig.start();
+    let pid = child.id();
+    let state = |id: &String| output("docker", &["inspect", "--format", "{{.State.Status}}", id]);
+    until("the broker to be paused", || containers_of(pid).iter().any(|id| state(id).trim() == "paused"));
+    output("kill", &["-INT", &pid.to_string()]);
+    let record = rig.wait(child).expect_code(130).record();
+    assert_eq!(record.completeness, Completeness::Interrupted);
+    assert!(containers_of(pid).is_empty(), "a container is left");
+    let fault = &record.faults[0];
+    assert!(fault.started_us.is_some() && fault.healed_us.is_some() && fault.error.is_none(), "{fault:?}");
+    assert_ne!(record.verdict.as_ref().map(|judged| judged.verdict), Some(Verdict::Invalid));
+}
+
+fn fault(id: u32, kind: FaultKind, broken: Broken) -> FaultPlan {
+    FaultPlan { id, kind, trigger: Trigger::AtUs(0), lasting_us: None, broken }
+}
+
+#[test]
+fn whatever_is_done_to_a_node_is_undone() {
+    let held = Held::start();
+    let kinds =
+        [FaultKind::MemoryAlarm, FaultKind::DiskAlarm, FaultKind::NodeStop, FaultKind::NodePause, FaultKind::NodeKill];
+    let faults: Vec<FaultPlan> = kinds.into_iter().zip(1..).map(|(kind, id)| fault(id, kind, Broken::Node)).collect();
+    held.wait(async {
+        let broker = held.broker();
+        let management = broker.management().expect("a management API");
+        let plan = Arc::new(plan(faults.clone()));
+        let drivers = Drivers::start(&plan, broker, Arc::new(Wire)).await.unwrap();
+        let limits = || async {
+            let node = management.nodes().await.unwrap().remove(0);
+            (node.mem_limit, node.disk_free_limit, node.mem_alarm, node.disk_free_alarm)
+        };
+        let before = limits().await;
+        for fault in &faults {
+            let turn = drivers.turn(fault).await;
+            let mut active = drivers.begin(fault, turn).await.unwrap_or_else(|error| panic!("{}: {error}", fault.kind));
+            match fault.kind {
+                FaultKind::MemoryAlarm => assert_eq!(limits().await.2, Some(true)),
+                FaultKind::DiskAlarm => assert_eq!(limits().await.3, Some(true)),
+                _ => {
+                    let brief = std::time::Duration::from_millis(500);
+                    assert!(broker.wait_ready(brief).await.is_err(), "{} left it ready", fault.kind);
+                }
+            }
+            active.heal().await.unwrap_or_else(|error| panic!("{}: {error}", fault.kind));
+            assert_eq!(active.done(), 1);
+            assert_eq!(limits().await, before, "after {}", fault.kind);
+        }
+        let nobody = fault(9, FaultKind::CloseConnections, Broken::Connections { fleets: vec!["nobody".to_owned()] });
+        let turn = drivers.turn(&nobody).await;
+        let refused = drivers.begin(&nobody, turn).await.err().expect("nothing to close");
+        assert!(matches!(refused, FaultError::Nothing { .. }), "{refused}");
+        drivers.stop().await;
+    });
+}
+
+/// A plan with nothing but `faults` in it.
+fn plan(faults: Vec<FaultPlan>) -> Plan {
+    let text = scenario("drivers", "", "duration = \"1s\"");
+    let scenario = toml::from_str(&text).expect("a scenario");
+    let plan = lurcher::plan::resolve(&scenario, &|_| Err(std::io::ErrorKind::NotFound.into())).expect("a plan");
+    Plan { faults, ..plan }
+}
