@@ -30,7 +30,6 @@ fn plan(provider: Provider, network: Network) -> BrokerPlan {
 
 fn options(run: &str) -> StartOptions<'static> {
     StartOptions {
-        image: None,
         external: None,
         run_id: format!("test-{run}-{}", std::process::id()),
         note: &|line| println!("{line}"),
@@ -391,49 +390,6 @@ async fn nothing_listens() {
     let error = reach(urls).await.unwrap_err();
     assert!(matches!(error, BrokerError::Unreachable { .. }) && !error.is_bad_input(), "{error}");
     assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_is_nowhere() {
-    let mut plan = plan(Provider::Container, Network::Auto);
-    plan.image = "localhost/lurcher-no-such-image:0".to_owned();
-    let error = broker::start(&plan, &options("missing")).await.unwrap_err();
-    assert!(matches!(error, BrokerError::NoImage { .. }), "{error}");
-    assert!(error.to_string().contains("LURCHER_BROKER_IMAGE="), "{error}");
-    assert_eq!(containers("missing"), Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_dies_at_start() {
-    let mut plan = plan(Provider::Container, Network::Auto);
-    plan.config = vec!["vm_memory_high_watermark.relative = banana".to_owned()];
-    let error = broker::start(&plan, &options("dies")).await.unwrap_err();
-    assert!(matches!(error, BrokerError::Died { .. }), "{error}");
-    assert!(error.to_string().contains("banana"), "the log is not shown: {error}");
-    assert_eq!(containers("dies"), Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_takes_too_long() {
-    let mut plan = plan(Provider::Container, Network::Auto);
-    plan.startup_timeout_us = 1_500_000;
-    let error = broker::start(&plan, &options("slow")).await.unwrap_err();
-    assert!(matches!(error, BrokerError::NotReady { .. }), "{error}");
-    assert_eq!(containers("slow"), Vec::<String>::new());
-}
-
-/// As Ctrl-C does: before the container is made, while it is made, and while it starts.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_start_that_is_given_up() {
-    for milliseconds in [20, 80, 150, 1_500] {
-        let plan = plan(Provider::Container, Network::Auto);
-        let options = options("given-up");
-        let start = broker::start(&plan, &options);
-        assert!(tokio::time::timeout(Duration::from_millis(milliseconds), start).await.is_err(), "ready already");
-        assert_eq!(containers("given-up"), Vec::<String>::new(), "after {milliseconds} ms");
-    }
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(containers("given-up"), Vec::<String>::new(), "a while later");
 }
 
 const OWNED: &str = "LURCHER_TEST_OWNED_PROVIDER";

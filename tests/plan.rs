@@ -290,7 +290,7 @@ fn everything_wrong_is_said_at_once() {
         name = "p"
         size = { min = "2 KiB", max = "1 KiB" }
         rate = { steps = [{ rate = "0/s", for = "1s" }] }
-        properties = { message_id = "{{id}}", expiration = "100000h", headers = { id = "{{seq}}" } }
+        properties = { message_id = "{{id}}", expiration = "100000h", headers = { id = "{{seq}}", deep = { list = ["{{seq}}"], plain = ["a"] } } }
         [[producer]]
         name = "many"
         count = 1000

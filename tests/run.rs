@@ -6,6 +6,7 @@ mod rig;
 
 use std::time::Duration;
 
+use lurcher::plan::Provider;
 use lurcher::record::{Completeness, Phase, Record, Verdict, ViolationClass};
 use rig::{Held, Rig, containers_of, image, output, until};
 
@@ -111,6 +112,8 @@ fn a_good_run_passes_and_leaves_nothing_but_its_record() {
     assert!(record.phases.windows(2).all(|pair| pair[0].end_us <= pair[1].start_us + 1));
     let said: serde_json::Value = serde_json::from_str(&ended.out).expect("one JSON object on standard output");
     assert_eq!(said["verdict"], "pass");
+    let plan = &record.plan.broker;
+    assert_eq!((plan.provider, plan.image.as_str()), (Provider::Container, image().as_str()), "as it was asked for");
     let text = std::fs::read_to_string(ended.record.as_ref().expect("a record").join("run.json")).expect("run.json");
     assert!(!text.contains("lurcher:"), "a password may be in the record");
 }
@@ -172,6 +175,10 @@ fn a_stranger_is_a_phantom() {
     assert_consistent(&ended);
     let record = ended.record();
     assert_eq!((record.totals.phantom, record.totals.lost), (3, 0));
+    let plan = &record.plan.broker;
+    assert_eq!(plan.provider, Provider::External);
+    assert!(plan.url.as_ref().is_some_and(|url| url.starts_with("amqp://lurcher:***@127.0.0.1:")), "{:?}", plan.url);
+    assert!(plan.management_url.is_some());
     let phantoms = ended.table("violations.csv").into_iter().filter(|row| row["class"] == "phantom").count();
     assert_eq!(phantoms, 3);
 }
@@ -197,7 +204,7 @@ fn a_rate_that_nobody_can_generate_is_invalid() {
     let scenario = simple("impossible", "rate = \"5000000/s\"", "", "[load]\nduration = \"3s\"\n[expect]\nlost = 0");
     let broker = Held::start();
     for client in ["producer.out.client=wire", "producer.out.client=lapin"] {
-        let ended = broker.rig(&scenario).with(&["--quiet", "--set", client]).run().expect_code(4);
+        let ended = broker.rig(&scenario).with(&["--set", client]).run().expect_code(4);
         let judgement = ended.record().verdict.expect("a verdict");
         let says_why = |reason: &String| reason.contains("could not offer the load: it needs");
         assert!(judgement.reasons.iter().any(says_why), "{client}: {:?}", judgement.reasons);
@@ -246,6 +253,56 @@ fn a_stall_shows_from_the_intended_time_and_hides_from_the_send() {
     let (intended, from_send) = (p99(&record, "end_to_end"), p99(&record, "end_to_end_from_send"));
     assert!(intended > 2_000_000, "p99 {intended} us does not show a stall of 3 s");
     assert!(from_send < intended / 4, "p99 from the send {from_send} us should hide most of {intended} us");
+}
+
+/// An image whose container runs, and in which no broker ever comes up. Goes with the test.
+struct NeverReady(String);
+
+impl NeverReady {
+    fn build() -> Self {
+        use std::io::Write as _;
+        let tag = format!("lurcher-test/never-ready:{}", std::process::id());
+        let mut build = std::process::Command::new("docker")
+            .args(["build", "--quiet", "--tag", &tag, "-"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("docker runs");
+        let file = format!("FROM {}\nENTRYPOINT []\nCMD [\"sleep\", \"3600\"]\n", image());
+        build.stdin.take().expect("standard input").write_all(file.as_bytes()).expect("written");
+        assert!(build.wait().expect("docker ends").success(), "the image could not be built");
+        Self(tag)
+    }
+}
+
+impl Drop for NeverReady {
+    fn drop(&mut self) {
+        output("docker", &["rmi", "--force", &self.0]);
+    }
+}
+
+#[test]
+fn an_interrupt_while_the_broker_starts_ends_at_once_and_leaves_nothing() {
+    let never_ready = NeverReady::build();
+    // Nobody waits for this timeout: the test would end with an error long before.
+    let scenario =
+        simple("unborn", "rate = \"100/s\"", "", "[load]\nduration = \"1s\"\n[broker]\nstartup_timeout = \"1h\"");
+    let rig = Rig::new(&scenario).with(&["--broker-image", &never_ready.0]);
+    for (signal, while_it_is_made) in [("INT", false), ("TERM", false), ("INT", true)] {
+        let mut child = rig.start();
+        let pid = child.id();
+        let said = std::io::BufReader::new(child.stderr.take().expect("standard error"));
+        let mut lines = std::io::BufRead::lines(said);
+        assert!(lines.any(|line| line.is_ok_and(|line| line.contains("starting RabbitMQ"))), "it never began to start");
+        if !while_it_is_made {
+            until("the container", || !containers_of(pid).is_empty());
+        }
+        kill(pid, signal);
+        until("the end", || child.try_wait().expect("a child").is_some());
+        let ended = rig.wait(child).expect_code(130);
+        assert_eq!(containers_of(pid), Vec::<String>::new(), "a container is left after {signal}");
+        assert!(ended.record.is_none(), "nothing was measured");
+    }
 }
 
 fn kill(pid: u32, signal: &str) {
@@ -329,6 +386,9 @@ fn a_full_disk_is_an_error_that_says_so() {
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{err}");
     assert!(err.to_lowercase().contains("no space") || err.contains("full"), "{err}");
+    assert!(err.contains("`lurcher report ") || err.contains("--out"), "it says what to do: {err}");
+    let failed = err.lines().filter(|line| line.contains("report.html"));
+    assert!(failed.clone().all(|line| !line.contains(".partial-")), "where nothing is: {err}");
 }
 
 #[test]

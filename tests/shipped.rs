@@ -20,10 +20,9 @@ use rig::{Held, image, until};
 const AT_ONCE: usize = 2;
 
 /// What is changed in a scenario so that it takes less time here.
-const SHORTER: [(&str, &[&str]); 3] = [
+const SHORTER: [(&str, &[&str]); 2] = [
     ("quickstart", &["load.warmup=1s", "load.duration=5s"]),
     ("million", &["producer.out.messages=40_000", "expect.consumed=40_000"]),
-    ("stalled", &["load.duration=3s"]),
 ];
 
 /// Whether it does to the broker what no other scenario on it would survive.

@@ -39,9 +39,12 @@ fn main() {
         }
         return;
     }
-    let kept: BTreeMap<String, u64> = std::fs::read_to_string(KEPT)
-        .map(|text| serde_json::from_str(&text).expect("a map of counts"))
-        .unwrap_or_default();
+    let keep = arguments.iter().any(|argument| argument == "--keep");
+    let kept: BTreeMap<String, u64> = match std::fs::read_to_string(KEPT) {
+        Ok(text) => serde_json::from_str(&text).expect("a map of counts"),
+        Err(_) if keep => BTreeMap::new(),
+        Err(error) => panic!("there is nothing to compare with: {KEPT}: {error}"),
+    };
     println!("| client | body | instructions per message | kept | change |\n|---|---|---|---|---|");
     let mut counted = BTreeMap::new();
     let mut worse = false;
@@ -61,7 +64,7 @@ fn main() {
             counted.insert(name, per_message);
         }
     }
-    if arguments.iter().any(|argument| argument == "--keep") {
+    if keep {
         std::fs::write(KEPT, serde_json::to_string_pretty(&counted).expect("JSON") + "\n").expect("written");
     } else if worse {
         eprintln!("a message costs more instructions than what is kept; where that is meant, keep it: -- --keep");

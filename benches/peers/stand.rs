@@ -108,7 +108,6 @@ impl Stand {
         runtime.block_on(listen(Arc::clone(&interrupted)))?;
         let plan = broker_plan()?;
         let options = StartOptions {
-            image: Some(std::env::var(IMAGE).unwrap_or_else(|_| "lurcher/rabbitmq:4.0".to_owned())),
             external: None,
             run_id: format!("peers-{:08x}", rand::random::<u32>()),
             note: &|line| progress(line),
@@ -206,7 +205,10 @@ fn broker_plan() -> Result<BrokerPlan, Failure> {
     let scenario = toml::from_str(include_str!("peers.toml"))?;
     let nothing = |_: &str| Err(std::io::Error::from(std::io::ErrorKind::NotFound));
     let plan = plan::resolve(&scenario, &nothing).map_err(|errors| format!("peers.toml: {errors:?}"))?;
-    Ok(plan.broker)
+    let named = std::env::var(IMAGE).ok().filter(|image| !image.is_empty());
+    let mut broker = plan.broker;
+    broker.use_image(named.as_deref().unwrap_or("lurcher/rabbitmq:4.0"));
+    Ok(broker)
 }
 
 async fn listen(interrupted: Arc<AtomicBool>) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ use testcontainers::bollard::query_parameters::{InspectContainerOptions, KillCon
 use testcontainers::core::{ImageExt, IntoContainerPort};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerRequest, CopyTargetOptions, GenericImage};
+use tokio::task::AbortHandle;
 
 use super::engine;
 use super::error::BrokerError;
@@ -42,8 +43,8 @@ pub(super) struct Container {
 pub(super) struct Removal {
     /// Value of its label; its id is not known while the engine makes it.
     broker: String,
-    /// Whether the engine has answered: there will be no container that is not there now.
-    answered: bool,
+    /// The task in which the engine makes it; once that has ended, there will be no container that is not there now.
+    making: AbortHandle,
     done: bool,
 }
 
@@ -58,13 +59,15 @@ impl Removal {
 impl Drop for Removal {
     fn drop(&mut self) {
         if !self.done {
-            engine::remove_broker_blocking(&self.broker, !self.answered);
+            let making = self.making.clone();
+            engine::remove_broker_blocking(&self.broker, move || !making.is_finished());
         }
     }
 }
 
 /// Starts a broker and waits until it answers.
-pub(super) async fn start(plan: &BrokerPlan, image: &str, run: &str, note: Note<'_>) -> Result<Started, BrokerError> {
+pub(super) async fn start(plan: &BrokerPlan, run: &str, note: Note<'_>) -> Result<Started, BrokerError> {
+    let image = plan.image.as_str();
     let docker = engine::connect().await?;
     let local = engine::is_local(&docker).await;
     let on_host = match plan.network {
@@ -83,9 +86,11 @@ pub(super) async fn start(plan: &BrokerPlan, image: &str, run: &str, note: Note<
     let network = if on_host { "host" } else { "published" };
     note(format!("starting RabbitMQ from {image} ({network} network)"));
 
-    let mut removal = Removal { broker: settings.node.clone(), answered: false, done: false };
-    let started = request(plan, &image_id, &settings, on_host, run).start().await;
-    removal.answered = true;
+    // In a task of its own: where this start is given up, what was asked of the engine still goes to its end, and is
+    // then removed. A request that is dropped half-way makes a container all the same, some time later.
+    let making = tokio::spawn(request(plan, &image_id, &settings, on_host, run).start());
+    let removal = Removal { broker: settings.node.clone(), making: making.abort_handle(), done: false };
+    let started = making.await.map_err(|error| explain(&settings, &error.to_string()))?;
     let started = started.map_err(|error| explain(&settings, &error.to_string()))?;
     let id = started.id().to_owned();
     // Its destructor needs a runtime, and keeps the container where TESTCONTAINERS_COMMAND says so; ours does neither.
@@ -103,7 +108,7 @@ pub(super) async fn start(plan: &BrokerPlan, image: &str, run: &str, note: Note<
     facts.image_id = Some(image_id);
     facts.network = Some(network.to_owned());
     facts.configuration = settings.facts();
-    facts.ask(&management).await?;
+    facts.ask(&management, &plan.plugins).await?;
     let root = RootProcess::Container { container: container.clone(), local };
     Ok(Started {
         endpoint,

@@ -224,20 +224,24 @@ pub(super) async fn remove_broker(docker: &Docker, broker: &str) -> Result<(), B
 }
 
 /// [`remove_broker`] for a destructor: on a thread of its own, because the caller's runtime may be gone or be the one
-/// that is blocked. With `unborn` the engine was interrupted while it made the container, which may be listed only a
-/// while later.
-pub(super) fn remove_broker_blocking(broker: &str, unborn: bool) {
-    const LOOKS: u32 = 10;
+/// that is blocked. While `is_making` the engine has not yet answered, and the container may be listed only a while
+/// later.
+pub(super) fn remove_broker_blocking(broker: &str, is_making: impl Fn() -> bool + Send + 'static) {
+    /// Half a minute; a runtime with one thread makes no progress while that thread waits here.
+    const LOOKS: u32 = 150;
     let broker = broker.to_owned();
     let removal = std::thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         runtime.block_on(async {
             let Ok(docker) = connect().await else { return };
-            for _ in 0..if unborn { LOOKS } else { 1 } {
+            for _ in 0..LOOKS {
+                // Asked before the look: what was made until then is listed.
+                let more_may_come = is_making();
                 let _left_for_the_next_start = remove_broker(&docker, &broker).await;
-                if unborn {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                if !more_may_come {
+                    return;
                 }
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
         });
     });

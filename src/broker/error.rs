@@ -67,6 +67,15 @@ pub enum BrokerError {
         /// Why not a process.
         process: Box<BrokerError>,
     },
+    /// A plugin that the scenario asks for does not run: RabbitMQ passes over one that it does not have.
+    #[error(
+        "the broker does not run {plugins} of `broker.plugins`: it has no plugin of that name, or could not start it\n\
+         `rabbitmq-plugins list` says which plugins a broker has; take it out, correct its name, or use an image that has it"
+    )]
+    NoPlugin {
+        /// The plugins, each between backquotes.
+        plugins: String,
+    },
     /// A port that the scenario asks for is in use.
     #[error(
         "port {port} of 127.0.0.1 (`broker.{key}`) is taken; free it, or leave `{key}` out to have a free one chosen"
@@ -92,7 +101,7 @@ pub enum BrokerError {
         reason: String,
     },
     /// The broker ended before it was ready.
-    #[error("the broker ended while it started ({how}); its log says:\n{log}")]
+    #[error("the broker ended while it started ({how}); {}", said(log))]
     Died {
         /// Exit code or signal.
         how: String,
@@ -100,7 +109,7 @@ pub enum BrokerError {
         log: String,
     },
     /// The broker was not ready in time.
-    #[error("the broker was not ready within {after:?}: {last}; its log says:\n{log}")]
+    #[error("the broker was not ready within {after:?}: {last}; {}", said(log))]
     NotReady {
         /// How long it was given.
         after: Duration,
@@ -175,10 +184,15 @@ pub enum BrokerError {
     },
 }
 
+/// What a log says, as the end of a sentence.
+fn said(log: &str) -> String {
+    if log.is_empty() { "its log is empty".to_owned() } else { format!("its log says:\n{log}") }
+}
+
 impl BrokerError {
     /// Whether the input is at fault (exit code 2); else the environment is (exit code 5).
     pub fn is_bad_input(&self) -> bool {
-        matches!(self, Self::BadUrl { .. } | Self::BadSetting { .. } | Self::TlsFile { .. })
+        matches!(self, Self::BadUrl { .. } | Self::BadSetting { .. } | Self::TlsFile { .. } | Self::NoPlugin { .. })
     }
 
     /// Whether `auto` may try the next provider: what is missing was never there, so nothing is papered over.
@@ -196,5 +210,20 @@ impl BrokerError {
     pub(super) fn docker<E: std::fmt::Display>(action: impl Into<String>) -> impl FnOnce(E) -> Self {
         let action = action.into();
         move |error| Self::Docker { action, reason: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_log_is_called_empty() {
+        let died = |log: &str| BrokerError::Died { how: "exit code 1".to_owned(), log: log.to_owned() }.to_string();
+        assert_eq!(died(""), "the broker ended while it started (exit code 1); its log is empty");
+        assert_eq!(died("one\ntwo"), "the broker ended while it started (exit code 1); its log says:\none\ntwo");
+        let after = Duration::from_secs(3);
+        let slow = BrokerError::NotReady { after, last: "no answer".to_owned(), log: String::new() }.to_string();
+        assert_eq!(slow, "the broker was not ready within 3s: no answer; its log is empty");
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn reach(plan: &BrokerPlan, urls: &ExternalUrls, note: Note<'_>
     handshake::attempt(&endpoint).await?;
     let mut facts = Facts::new("external", &endpoint);
     if let Some(management) = &management {
-        facts.ask(management).await?;
+        facts.ask(management, &[]).await?;
     }
     let nodes = facts.nodes.iter().cloned().map(Node::external).collect();
     Ok(Started { endpoint, management, facts, nodes, root: None, removal: Removal::None, _ports: None })

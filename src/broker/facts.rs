@@ -48,17 +48,25 @@ impl Facts {
         }
     }
 
-    /// Asks the broker.
-    pub(super) async fn ask(&mut self, management: &Management) -> Result<(), BrokerError> {
+    /// Asks the broker, which was told to run the plugins `asked`.
+    ///
+    /// # Errors
+    /// Where the API does not answer, and where one of the plugins does not run: RabbitMQ starts without those that it
+    /// does not have, and says nothing.
+    pub(super) async fn ask(&mut self, management: &Management, asked: &[String]) -> Result<(), BrokerError> {
         let overview = management.overview().await?;
-        let nodes = complete_nodes(management).await?;
+        let nodes = complete_nodes(management, asked).await?;
+        let missing = missing_plugins(&nodes, asked);
+        if !missing.is_empty() {
+            return Err(BrokerError::NoPlugin { plugins: missing.join(", ") });
+        }
         if let Some(product) = overview.product_name {
             self.product = product;
         }
         self.version = overview.product_version.unwrap_or(overview.rabbitmq_version);
         self.erlang = overview.erlang_version;
         self.nodes = nodes.iter().map(|node| node.name.clone()).collect();
-        self.plugins = nodes.iter().flat_map(|node| node.enabled_plugins.iter().cloned()).collect();
+        self.plugins = nodes.iter().flat_map(NodeStatus::running_plugins).map(str::to_owned).collect();
         self.plugins.sort();
         self.plugins.dedup();
         let mut tell = |key: &str, value: Option<String>| {
@@ -79,15 +87,38 @@ impl Facts {
     }
 }
 
-/// Nodes, once they are complete: at first the broker knows their names only. Those of a broker that collects no
-/// statistics never are.
-async fn complete_nodes(management: &Management) -> Result<Vec<NodeStatus>, BrokerError> {
+/// Those of the plugins `asked` that do not run on every node, each between backquotes.
+fn missing_plugins(nodes: &[NodeStatus], asked: &[String]) -> Vec<String> {
+    let runs = |plugin: &String| nodes.iter().all(|node| node.running_plugins().any(|running| running == plugin));
+    asked.iter().filter(|plugin| !runs(plugin)).map(|plugin| format!("`{plugin}`")).collect()
+}
+
+/// Nodes, once they are complete: at first the broker knows their names only, and not yet each plugin that it started.
+/// Those of a broker that collects no statistics never are.
+async fn complete_nodes(management: &Management, asked: &[String]) -> Result<Vec<NodeStatus>, BrokerError> {
     let start = Instant::now();
     loop {
         let nodes = management.nodes().await?;
-        if nodes.iter().all(|node| node.mem_limit.is_some()) || start.elapsed() > NODES_WITHIN {
+        let complete = nodes.iter().all(|node| node.mem_limit.is_some()) && missing_plugins(&nodes, asked).is_empty();
+        if complete || start.elapsed() > NODES_WITHIN {
             return Ok(nodes);
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_does_not_run_is_missing() {
+        let node: NodeStatus = serde_json::from_str(
+            r#"{"enabled_plugins":["rabbitmq_stream","no_such_plugin"],"applications":[{"name":"rabbitmq_stream"},{"name":"rabbit"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(node.running_plugins().collect::<Vec<_>>(), ["rabbitmq_stream"]);
+        let asked = ["no_such_plugin", "rabbitmq_stream", "other"].map(str::to_owned);
+        assert_eq!(missing_plugins(&[node], &asked), ["`no_such_plugin`", "`other`"]);
     }
 }

@@ -88,7 +88,51 @@ fn explain(endpoint: &Endpoint, error: &lapin::Error) -> BrokerError {
             // Docker's proxy and a broker that still starts both take the connection and drop it.
             BrokerError::Unreachable { endpoint: shown, reason: format!("the connection was dropped ({io})") }
         }
-        lapin::ErrorKind::IOError(io) => BrokerError::Unreachable { endpoint: shown, reason: io.to_string() },
+        lapin::ErrorKind::IOError(io) => {
+            let hint = if is_plain_answer(io) {
+                "; the port may not speak TLS: give the broker's port for TLS, mostly 5671, or write `amqp://`"
+            } else {
+                ""
+            };
+            BrokerError::Unreachable { endpoint: shown, reason: format!("{io}{hint}") }
+        }
         _ => BrokerError::Unreachable { endpoint: shown, reason: error.to_string() },
+    }
+}
+
+/// Whether what came in answer to TLS was not TLS.
+fn is_plain_answer(error: &std::io::Error) -> bool {
+    let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(of_tls, Some(rustls::Error::InvalidMessage(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::endpoint::{Secret, TlsFiles};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_port_without_tls_is_told_from_a_broken_broker() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // What RabbitMQ says to whoever does not begin with the header of AMQP.
+        let answering = std::thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            std::io::Read::read(&mut socket, &mut [0; 8]).unwrap();
+            socket.write_all(b"AMQP\0\0\x09\x01").unwrap();
+        });
+        let endpoint = Endpoint {
+            host: "127.0.0.1".to_owned(),
+            port,
+            vhost: "/".to_owned(),
+            credentials: Credentials::Plain { user: "me".to_owned(), password: Secret::new("hush") },
+            tls: Some(TlsFiles::default()),
+            heartbeat: None,
+        };
+        let error = attempt(&endpoint).await.unwrap_err();
+        assert!(error.to_string().contains("may not speak TLS"), "{error}");
+        answering.join().unwrap();
     }
 }

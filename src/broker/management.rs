@@ -34,7 +34,10 @@ pub enum ManagementError {
         reason: String,
     },
     /// The user or the password is wrong, or the user may not do that.
-    #[error("{url}: `{user}` is not allowed to ({status}); the user needs the tag `monitoring` or `administrator`")]
+    #[error(
+        "{url}: `{user}` is not let in ({status}); either the password is wrong, or the user lacks the tag `monitoring` \
+         or `administrator`"
+    )]
     Refused {
         /// What was asked, without credentials.
         url: String,
@@ -203,8 +206,26 @@ pub struct NodeStatus {
     pub net_ticktime: Option<u64>,
     /// Nodes that it does not see.
     pub partitions: Vec<String>,
-    /// Plugins that were asked for.
+    /// Plugins that were asked for, those too that the node does not have.
     pub enabled_plugins: Vec<String>,
+    /// Erlang applications that run; a plugin is one.
+    pub applications: Vec<Application>,
+}
+
+/// An Erlang application.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Application {
+    /// Name, for a plugin the plugin's.
+    pub name: String,
+}
+
+impl NodeStatus {
+    /// Plugins that were asked for and run.
+    pub fn running_plugins(&self) -> impl Iterator<Item = &str> {
+        let runs = |plugin: &&String| self.applications.iter().any(|application| application.name == **plugin);
+        self.enabled_plugins.iter().filter(runs).map(String::as_str)
+    }
 }
 
 /// One connection.
@@ -281,7 +302,7 @@ impl Management {
     /// Nodes.
     pub async fn nodes(&self) -> Result<Vec<NodeStatus>, ManagementError> {
         let columns = "name,running,mem_used,mem_limit,mem_alarm,disk_free_limit,disk_free_alarm,fd_total,processors,\
-                       net_ticktime,partitions,enabled_plugins";
+                       net_ticktime,partitions,enabled_plugins,applications";
         self.get(format!("nodes?columns={columns}")).await
     }
 
@@ -454,6 +475,12 @@ mod tests {
         assert!(matches!(error, ManagementError::Unreachable { .. }), "{error}");
         assert!(error.to_string().starts_with("http://127.0.0.1:1/api/overview: "), "{error}");
         assert!(api("me", "hush-hush").counters().await.is_none());
+    }
+
+    #[test]
+    fn a_refusal_names_both_of_its_causes() {
+        let refused = ManagementError::Refused { url: "http://rabbit".to_owned(), user: "me".to_owned(), status: 401 };
+        assert!(["password", "`monitoring`"].iter().all(|cause| refused.to_string().contains(cause)), "{refused}");
     }
 
     #[test]

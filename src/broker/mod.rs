@@ -50,8 +50,6 @@ pub type Note<'a> = &'a (dyn Fn(String) + Send + Sync);
 /// What a plan does not say.
 #[derive(Clone)]
 pub struct StartOptions<'a> {
-    /// Image in place of the plan's.
-    pub image: Option<String>,
     /// A broker that is already there; taken whatever provider the plan names.
     pub external: Option<ExternalUrls>,
     /// The run, for labels.
@@ -114,13 +112,10 @@ pub async fn start(plan: &BrokerPlan, options: &StartOptions<'_>) -> Result<Brok
 
 async fn start_own(plan: &BrokerPlan, provider: Provider, options: &StartOptions<'_>) -> Result<Started, BrokerError> {
     let (run, note) = (options.run_id.as_str(), options.note);
-    let image = options.image.as_deref().unwrap_or(&plan.image);
     match provider {
         Provider::Process => process::start(plan, run, note).await,
-        // Who names an image wants a container of it, and nothing else in its place.
-        Provider::Auto if options.image.is_some() => container::start(plan, image, run, note).await,
-        Provider::Container => container::start(plan, image, run, note).await,
-        Provider::Auto | Provider::External => match container::start(plan, image, run, note).await {
+        Provider::Container => container::start(plan, run, note).await,
+        Provider::Auto | Provider::External => match container::start(plan, run, note).await {
             Err(no_container) if no_container.is_absence() => {
                 note(format!("no container: {no_container}"));
                 process::start(plan, run, note).await.map_err(|error| match error {

@@ -106,7 +106,7 @@ pub(super) async fn start(plan: &BrokerPlan, run: &str, note: Note<'_>) -> Resul
     ready::check_loopback(&management).await?;
     let mut facts = Facts::new("process", &endpoint);
     facts.configuration = settings.facts();
-    facts.ask(&management).await?;
+    facts.ask(&management, &plan.plugins).await?;
     Ok(Started {
         endpoint,
         management: Some(management),

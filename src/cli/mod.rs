@@ -11,7 +11,8 @@ mod schema;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Loads a RabbitMQ broker, accounts for every single message, and says whether what was expected held.
 #[derive(Debug, Parser)]
@@ -52,7 +53,9 @@ const ENVIRONMENT: u8 = 5;
 
 /// Runs the command that the arguments name; the exit code of the process.
 pub fn main() -> ExitCode {
-    let code = match Cli::parse().command {
+    let arguments = without_empty_variables(Cli::command()).get_matches();
+    let arguments = Cli::from_arg_matches(&arguments).unwrap_or_else(|error| error.exit());
+    let code = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema => schema::run(),
@@ -60,6 +63,17 @@ pub fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     ExitCode::from(code)
+}
+
+/// `command` with the variables of the environment left out that are set and empty: as in a shell, they count as not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command.mut_subcommands(|command| {
+        command.mut_args(|argument| match argument.get_env() {
+            Some(name) if is_empty(name) => argument.env(Resettable::Reset),
+            _ => argument,
+        })
+    })
 }
 
 /// Prints a line for a person, on standard error.

@@ -1,12 +1,13 @@
 //! `lurcher report`: everything that is made from a record, made again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use crate::analysis;
-use crate::record::Record;
+use crate::record::{LOG_FILE, Record, StoreError};
 use crate::report;
+use crate::report::terminal::{Manner, Screen, conclude};
 
 /// Arguments of `lurcher report`.
 #[derive(Debug, Args)]
@@ -15,9 +16,9 @@ pub(super) struct Arguments {
     record: PathBuf,
 }
 
-/// Rebuilds; the exit code, which is that of the verdict.
+/// Rebuilds, and says what came of it; the exit code, which is that of the verdict.
 pub(super) fn run(arguments: &Arguments) -> u8 {
-    let mut record = match Record::read(&arguments.record) {
+    let mut record = match read(&arguments.record) {
         Ok(record) => record,
         Err(error) => {
             super::complain_of(&error);
@@ -31,8 +32,21 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         .write(&arguments.record)
         .map_err(|error| super::complain_of(&error))
         .and_then(|()| report::write_all(&record, &arguments.record).map_err(|error| super::complain_of(&error)));
+    // A reader that has gone, as `head` does, is no error.
+    let _ = conclude(&record, &arguments.record, Manner::Full, Screen::of_stdout(), &mut std::io::stdout().lock());
     match written {
         Ok(()) => code,
         Err(()) => super::ENVIRONMENT,
+    }
+}
+
+/// The record in `folder`, all of it: nothing here is made from the interval log, but without it the evidence is not
+/// whole.
+fn read(folder: &Path) -> Result<Record, StoreError> {
+    let record = Record::read(folder)?;
+    let log = folder.join(LOG_FILE);
+    match std::fs::File::open(&log) {
+        Ok(_) => Ok(record),
+        Err(source) => Err(StoreError::Io { action: "read", path: log, source }),
     }
 }

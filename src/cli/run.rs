@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use tokio::sync::{mpsc, watch};
 
 use super::prepare::{Prepared, Scenarios, prepare};
@@ -12,7 +13,7 @@ use crate::analysis;
 use crate::broker::ExternalUrls;
 use crate::endpoint::Secret;
 use crate::record::progress::Progress;
-use crate::record::{Completeness, Record, RecordFolder, create};
+use crate::record::{Completeness, LOG_FILE, Record, RecordFolder, StoreError, create};
 use crate::report;
 use crate::report::terminal::{Listener, Manner, Screen, conclude};
 use crate::run::{self, Job, RunError};
@@ -23,13 +24,13 @@ pub(super) struct Arguments {
     #[command(flatten)]
     scenarios: Scenarios,
     /// AMQP URL of a broker that is already there, in place of the scenario's provider
-    #[arg(long, env = "LURCHER_BROKER_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "LURCHER_BROKER_URL", hide_env_values = true, value_name = "URL", value_parser = given())]
     broker_url: Option<String>,
     /// URL of that broker's management API
-    #[arg(long, env = "LURCHER_MANAGEMENT_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "LURCHER_MANAGEMENT_URL", hide_env_values = true, value_name = "URL", value_parser = given())]
     management_url: Option<String>,
     /// Image of the broker's container, in place of the scenario's
-    #[arg(long, env = "LURCHER_BROKER_IMAGE", value_name = "IMAGE")]
+    #[arg(long, env = "LURCHER_BROKER_IMAGE", value_name = "IMAGE", value_parser = given())]
     broker_image: Option<String>,
     /// Folder for records
     #[arg(long, default_value = "reports", value_name = "DIR")]
@@ -50,6 +51,14 @@ const INTERRUPTED: u8 = 130;
 /// Runs all scenarios one after the other; the exit code, which is the worst of theirs.
 pub(super) fn run(arguments: &Arguments) -> u8 {
     let Some(prepared) = prepare(&arguments.scenarios) else { return super::BAD_INPUT };
+    let chosen: Result<Vec<_>, _> = prepared.into_iter().map(|scenario| choose_broker(arguments, scenario)).collect();
+    let chosen = match chosen {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            super::complain(error);
+            return super::BAD_INPUT;
+        }
+    };
     let runtime = match super::runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,
@@ -57,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
     let (interrupt, interrupted) = watch::channel(false);
     runtime.spawn(listen_for_signals(interrupt));
     let mut worst = 0;
-    for scenario in prepared {
+    for scenario in chosen {
         let code = runtime.block_on(run_one(arguments, scenario, interrupted.clone()));
         worst = worse(worst, code);
         if code == INTERRUPTED {
@@ -96,10 +105,10 @@ async fn listen_for_signals(interrupt: watch::Sender<bool>) {
     }
 }
 
-async fn run_one(arguments: &Arguments, scenario: Prepared, interrupt: watch::Receiver<bool>) -> u8 {
+async fn run_one(arguments: &Arguments, scenario: Chosen, interrupt: watch::Receiver<bool>) -> u8 {
     let started_at = jiff::Timestamp::now();
     let id = format!("{:08x}", rand::random::<u32>());
-    let folder = match create(&arguments.out, &scenario.plan.name, started_at, &id) {
+    let folder = match create(&arguments.out, &scenario.prepared.plan.name, started_at, &id) {
         Ok(folder) => folder,
         Err(error) => {
             super::complain_of(&error);
@@ -119,29 +128,32 @@ async fn run_one(arguments: &Arguments, scenario: Prepared, interrupt: watch::Re
 
 async fn conduct(
     arguments: &Arguments,
-    scenario: &Prepared,
+    Chosen { prepared, external }: &Chosen,
     folder: &RecordFolder,
     (started_at, id): (jiff::Timestamp, String),
     interrupt: watch::Receiver<bool>,
 ) -> Result<Record, RunError> {
-    let log = std::fs::File::create(folder.path().join("latency.hlog")).map_err(RunError::Log)?;
+    // The folder under its temporary name is gone where the log fails, and a path that is not there puzzles.
+    let log_path = folder.final_path().join(LOG_FILE);
+    let log = std::fs::File::create(folder.path().join(LOG_FILE));
+    let log = log.map_err(|source| RunError::Log { path: log_path.clone(), source })?;
     let (progress, events) = mpsc::channel(EVENTS);
-    let load_us = scenario.plan.load.end_us();
+    let load_us = prepared.plan.load.end_us();
     let started = Progress::Started {
-        scenario: scenario.plan.name.clone(),
-        description: scenario.plan.description.clone(),
+        scenario: prepared.plan.name.clone(),
+        description: prepared.plan.description.clone(),
         load_us,
     };
     let _ = progress.send(started).await;
     let listening = tokio::spawn(listen(events, Listener::of_stderr(manner(arguments))));
     let job = Job {
-        plan: Arc::clone(&scenario.plan),
-        scenario: scenario.facts.clone(),
+        plan: Arc::clone(&prepared.plan),
+        scenario: prepared.facts.clone(),
         id,
         started_at,
-        image: arguments.broker_image.clone(),
-        external: external(arguments, scenario),
+        external: external.clone(),
         log: Box::new(BufWriter::new(log)),
+        log_path,
         progress,
         interrupt,
     };
@@ -150,13 +162,38 @@ async fn conduct(
     record
 }
 
-/// The broker that is already there: from the command line, else from the scenario.
-fn external(arguments: &Arguments, scenario: &Prepared) -> Option<ExternalUrls> {
-    let broker = scenario.scenario.broker.as_ref();
-    let amqp = arguments.broker_url.clone().or_else(|| broker.and_then(|broker| broker.url.clone()))?;
-    let management =
-        arguments.management_url.clone().or_else(|| broker.and_then(|broker| broker.management_url.clone()));
-    Some(ExternalUrls { amqp: Secret::new(amqp), management: management.map(Secret::new) })
+/// A scenario whose plan says which broker it is run on.
+struct Chosen {
+    prepared: Prepared,
+    /// URLs with their passwords, which no plan holds, of a broker that is already there.
+    external: Option<ExternalUrls>,
+}
+
+/// Puts the broker of the command line, else of the scenario, into the plan: what is recorded is what was run.
+fn choose_broker(arguments: &Arguments, mut prepared: Prepared) -> Result<Chosen, &'static str> {
+    let written = prepared.scenario.broker.clone().unwrap_or_default();
+    let plan = &mut Arc::make_mut(&mut prepared.plan).broker;
+    let Some(amqp) = arguments.broker_url.clone().or(written.url) else {
+        if arguments.management_url.is_some() {
+            return Err(
+                "error: --management-url (or LURCHER_MANAGEMENT_URL) names the management API of a broker that is \
+                        already there, and no URL of that broker is given: add --broker-url, or leave it out",
+            );
+        }
+        if let Some(image) = &arguments.broker_image {
+            plan.use_image(image);
+        }
+        return Ok(Chosen { prepared, external: None });
+    };
+    let management = arguments.management_url.clone().or(written.management_url);
+    plan.use_external(&amqp, management.as_deref());
+    let external = ExternalUrls { amqp: Secret::new(amqp), management: management.map(Secret::new) };
+    Ok(Chosen { prepared, external: Some(external) })
+}
+
+/// A value that is not empty.
+fn given() -> NonEmptyStringValueParser {
+    NonEmptyStringValueParser::new()
 }
 
 fn manner(arguments: &Arguments) -> Manner {
@@ -184,18 +221,23 @@ fn finish(arguments: &Arguments, mut record: Record, folder: RecordFolder) -> u8
         super::complain_of(&error);
         return super::ENVIRONMENT;
     }
-    let reported = report::write_all(&record, &folder.path());
-    let path = match folder.finish() {
-        Ok(path) => path,
-        Err(error) => {
-            super::complain_of(&error);
-            return super::ENVIRONMENT;
-        }
-    };
+    let (partial, path) = (folder.path(), folder.final_path());
+    let reported = report::write_all(&record, &partial).map_err(|error| error.moved(&partial, &path));
+    let kept = folder.finish();
+    if let Err(error @ StoreError::Io { .. }) = kept {
+        super::complain_of(&error);
+        return super::ENVIRONMENT;
+    }
     // A reader that has gone, as `head` does, is no error.
     let _ = conclude(&record, &path, manner(arguments), Screen::of_stdout(), &mut std::io::stdout().lock());
-    if let Err(error) = reported {
-        super::complain_of(&error);
+    if let Err(error) = &kept {
+        super::complain_of(error);
+    }
+    if let Err(error) = &reported {
+        super::complain_of(error);
+        super::complain(format_args!("`lurcher report {}` makes the files again", path.display()));
+    }
+    if kept.is_err() || reported.is_err() {
         return super::ENVIRONMENT;
     }
     match record.completeness {

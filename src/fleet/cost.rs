@@ -3,7 +3,9 @@
 //! By the thread's own clock, which stands still while the system runs something else on its processor: a busy machine
 //! makes no message dearer. Asking it is a call to the system, and so it is asked around one batch of many only.
 
-use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+use cpu_time::ThreadTime;
 
 use super::meters::{Cost, add};
 
@@ -14,33 +16,34 @@ const EVERY: u32 = 16;
 #[derive(Debug, Default)]
 pub(super) struct CostMeter {
     batches: u32,
-    begun_ns: Option<u64>,
+    /// By the thread's clock.
+    begun: Option<Duration>,
 }
 
 impl CostMeter {
     /// Work on a batch begins.
     pub(super) fn begin(&mut self) {
         self.batches = (self.batches + 1) % EVERY;
-        self.begun_ns = (self.batches == 1).then(thread_cpu_ns);
+        self.begun = (self.batches == 1).then(now);
     }
 
     /// The task waited: what the thread did meanwhile was for others too.
     pub(super) fn waited(&mut self) {
-        self.begun_ns = None;
+        self.begun = None;
     }
 
     /// Work on a batch of so many messages is done.
     pub(super) fn end(&mut self, messages: usize, cost: &Cost) {
-        if let Some(begun_ns) = self.begun_ns.take().filter(|_| messages > 0) {
-            add(&cost.cpu_ns, thread_cpu_ns().saturating_sub(begun_ns));
+        if let Some(begun) = self.begun.take().filter(|_| messages > 0) {
+            add(&cost.cpu_ns, now().saturating_sub(begun).as_nanos() as u64);
             add(&cost.messages, messages as u64);
         }
     }
 }
 
-fn thread_cpu_ns() -> u64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+/// CPU time of this thread.
+fn now() -> Duration {
+    ThreadTime::now().as_duration()
 }
 
 #[cfg(test)]
@@ -69,9 +72,8 @@ mod tests {
 
     #[test]
     fn a_thread_that_sleeps_costs_nothing() {
-        let begun_ns = thread_cpu_ns();
-        let begun = std::time::Instant::now();
+        let (thread, wall) = (now(), std::time::Instant::now());
         std::thread::sleep(std::time::Duration::from_millis(200));
-        assert!(u128::from(thread_cpu_ns() - begun_ns) * 2 < begun.elapsed().as_nanos());
+        assert!((now() - thread) * 2 < wall.elapsed());
     }
 }

@@ -7,20 +7,22 @@ use crate::plan::fleet::PropertiesPlan;
 use crate::plan::{Arguments, BodyMaker, FieldError, Fields, Moment, ProducerFleet, Publisher};
 use crate::stamp::{STAMP_LEN, Stamp};
 
-/// Makes the messages of one fleet.
-pub(super) struct MessageMaker {
-    fleet: Arc<ProducerFleet>,
+/// Makes the messages of one fleet, for all of its publishers.
+pub struct MessageMaker {
+    pub(super) fleet: Arc<ProducerFleet>,
     bodies: BodyMaker,
     keys: Vec<Arc<str>>,
     /// For each route, the properties that need filling in or are set at all; none where there are none.
-    more: Vec<Option<PropertyMaker>>,
+    more: Vec<Option<Box<PropertyMaker>>>,
 }
 
 impl MessageMaker {
     /// # Errors
     /// A property's text has a field that is unknown; the plan refuses these first.
-    pub(super) fn new(fleet: &Arc<ProducerFleet>) -> Result<Self, FieldError> {
-        let property = |route: &crate::plan::Route| PropertyMaker::new(&fleet.properties, &route.headers);
+    pub fn new(fleet: &Arc<ProducerFleet>) -> Result<Self, FieldError> {
+        let property = |route: &crate::plan::Route| {
+            PropertyMaker::new(&fleet.properties, &route.headers).map(|maker| maker.map(Box::new))
+        };
         Ok(Self {
             fleet: Arc::clone(fleet),
             bodies: BodyMaker::new(fleet),

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub use deaths::{DeathCount, DeathKind, Deaths};
+pub use message::MessageMaker;
 pub use meters::{ConsumerMeters, Cost, Counters, ProducerMeters, Snapshot};
 pub use publisher::PublisherTask;
 pub use slot::{Slot, Source};

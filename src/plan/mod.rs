@@ -47,7 +47,7 @@ pub struct Plan {
     pub description: Option<String>,
     /// Where every random choice came from.
     pub seed: u64,
-    /// Where the broker comes from. Holds no password.
+    /// Where the broker comes from. The passwords of its URLs are struck out; of its other texts nothing is.
     pub broker: BrokerPlan,
     /// What is declared.
     pub topology: TopologyPlan,
@@ -99,7 +99,7 @@ pub struct BrokerPlan {
     pub memory_bytes: Option<u64>,
     /// How long the broker may take to get ready.
     pub startup_timeout_us: u64,
-    /// The external broker's AMQP URL as the scenario's author wrote it, `${…}` unfilled, password struck out.
+    /// The external broker's AMQP URL, from the command line or the scenario, password struck out.
     pub url: Option<String>,
     /// The external broker's management URL, likewise.
     pub management_url: Option<String>,

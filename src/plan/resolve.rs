@@ -128,6 +128,32 @@ fn broker(broker: Broker) -> BrokerPlan {
     }
 }
 
+impl BrokerPlan {
+    /// Takes `image` in place of the scenario's, where a container may be started. Who names an image wants a container
+    /// of it, and nothing else in its place.
+    pub fn use_image(&mut self, image: &str) {
+        if matches!(self.provider, Provider::Auto | Provider::Container) {
+            self.provider = Provider::Container;
+            self.image = image.to_owned();
+        }
+    }
+
+    /// Takes the broker that is already there, in place of the scenario's provider; what is only for a broker that is
+    /// started goes with that. No password is kept of the URLs.
+    pub fn use_external(&mut self, url: &str, management_url: Option<&str>) {
+        *self = Self {
+            provider: Provider::External,
+            url: Some(without_password(url)),
+            management_url: management_url.map(without_password),
+            startup_timeout_us: self.startup_timeout_us,
+            tls: self.tls.take(),
+            auth_external: self.auth_external,
+            heartbeat_us: self.heartbeat_us,
+            ..Self::default()
+        };
+    }
+}
+
 impl Default for BrokerPlan {
     /// A scenario without `[broker]`.
     fn default() -> Self {
@@ -151,6 +177,31 @@ fn without_password(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_broker_of_the_command_line_is_the_plans() {
+        let written = || BrokerPlan { plugins: vec!["rabbitmq_stream".to_owned()], ..BrokerPlan::default() };
+        let mut plan = written();
+        plan.use_image("rabbitmq:3");
+        assert_eq!((plan.provider, plan.image.as_str(), plan.plugins.len()), (Provider::Container, "rabbitmq:3", 1));
+        let mut local = BrokerPlan { provider: Provider::Process, ..written() };
+        local.use_image("rabbitmq:3");
+        assert_eq!(local, BrokerPlan { provider: Provider::Process, ..written() }, "a process has no image");
+
+        let heartbeat_us = Some(15_000_000);
+        let mut there = BrokerPlan { heartbeat_us, ..written() };
+        there.use_external("amqp://me:hush@rabbit", Some("http://me:hush@rabbit:15672"));
+        let expected = BrokerPlan {
+            provider: Provider::External,
+            url: Some("amqp://me:***@rabbit".to_owned()),
+            management_url: Some("http://me:***@rabbit:15672".to_owned()),
+            heartbeat_us,
+            ..BrokerPlan::default()
+        };
+        assert_eq!(there, expected);
+        there.use_image("rabbitmq:3");
+        assert_eq!(there, expected, "nothing is started");
+    }
 
     #[test]
     fn no_password_is_left_in_a_url() {

@@ -16,7 +16,7 @@ pub use crate::ledger::account::{Account, Cause, PublisherAccount, QueueAccount,
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
 pub use fault::{FaultCost, FaultRow};
-pub use store::{LATEST, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
+pub use store::{LATEST, LOG_FILE, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
 
 /// A measured figure to thousandths, as every output can hold it in full.
 pub fn thousandths(figure: f64) -> f64 {
@@ -212,6 +212,7 @@ pub enum Phase {
     /// Exchanges, queues and bindings are declared and verified.
     Topology,
     /// Load before the measurement.
+    #[serde(rename = "warm-up")]
     Warmup,
     /// The measured load.
     Load,

@@ -15,6 +15,8 @@ use super::{Cause, Record, SCHEMA_VERSION, Texts, Violation, ViolationClass};
 pub const RUN_FILE: &str = "run.json";
 /// Each offending message with its history.
 pub const VIOLATIONS_FILE: &str = "violations.csv";
+/// The HdrHistogram interval log, which a run writes as it goes.
+pub const LOG_FILE: &str = "latency.hlog";
 /// Points at the newest record, beside the scenarios' folders.
 pub const LATEST: &str = "latest";
 
@@ -291,6 +293,14 @@ mod tests {
                 serde_json::from_str(&fs::read_to_string(folder.path().join(RUN_FILE)).expect("text")).expect("json");
             assert_eq!(json["schema_version"], 1);
             assert!(json["account"].get("violations").is_none(), "violations stand in violations.csv only");
+        }
+    }
+
+    #[test]
+    fn a_phase_has_one_word_in_every_file() {
+        use crate::record::Phase::{Audit, Broker, Drain, Heal, Load, Topology, Warmup};
+        for phase in [Broker, Topology, Warmup, Load, Heal, Drain, Audit] {
+            assert_eq!(serde_json::json!(phase), phase.to_string());
         }
     }
 

@@ -53,6 +53,20 @@ pub struct ReportError {
     pub failures: Vec<OutputError>,
 }
 
+impl ReportError {
+    /// The same, after the folder `from` was renamed to `to`.
+    pub fn moved(mut self, from: &Path, to: &Path) -> Self {
+        for failure in &mut self.failures {
+            if let OutputError::Write { path, .. } = failure
+                && let Ok(file) = path.strip_prefix(from)
+            {
+                *path = to.join(file);
+            }
+        }
+        self
+    }
+}
+
 fn listed(failures: &[OutputError]) -> String {
     let with_cause = failures.iter().map(|failure| match std::error::Error::source(failure) {
         Some(cause) => format!("{failure}: {cause}"),
@@ -131,6 +145,8 @@ mod tests {
         let error = write_all(&fixture::record(), folder.path()).expect_err("in the way");
         assert_eq!(error.failures.len(), 1);
         assert!(error.to_string().contains("ledger.csv"), "{error}");
+        let moved = error.moved(folder.path(), Path::new("reports/orders/1")).to_string();
+        assert!(moved.contains("could not write `reports/orders/1/ledger.csv`"), "{moved}");
         for output in OUTPUTS.iter().filter(|output| output.file != csv::LEDGER) {
             assert!(folder.path().join(output.file).is_file(), "{} is missing", output.file);
         }

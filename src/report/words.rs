@@ -42,9 +42,20 @@ pub(super) fn cause(cause: Cause) -> &'static str {
     }
 }
 
-/// `text` without control characters: a name must not move a cursor, and XML has no way to write them.
+/// `text` on one line and without control characters: a name must not move a cursor, and XML has no way to write them.
+/// A break between lines, or a tab, becomes a space.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let plain = |c: char| match c {
+        '\n' | '\t' => ' ',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    text.replace("\r\n", "\n").chars().map(plain).collect()
+}
+
+/// The lines of `text`, each as [`printable`] makes it; none of them is empty.
+pub(super) fn printable_lines(text: &str) -> impl Iterator<Item = String> {
+    text.lines().map(printable).filter(|line| !line.trim().is_empty())
 }
 
 /// Whether the run came to its end, as a sentence; none: it did.
@@ -61,6 +72,14 @@ pub(super) fn incomplete(completeness: &Completeness) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_printed_without_its_control_characters() {
+        assert_eq!(printable("no such host\nuse another\r\none\tor none"), "no such host use another one or none");
+        assert_eq!(printable("a\u{1b}[2Jb\rc"), "a\u{fffd}[2Jb\u{fffd}c");
+        let lines: Vec<_> = printable_lines("no such host\n\nuse \u{7}another").collect();
+        assert_eq!(lines, ["no such host", "use \u{fffd}another"]);
+    }
 
     #[test]
     fn words_are_those_of_the_record() {

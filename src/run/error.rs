@@ -1,5 +1,7 @@
 //! Why a run could not be carried out.
 
+use std::path::PathBuf;
+
 use crate::broker::BrokerError;
 use crate::faults::FaultError;
 use crate::topology::TopologyError;
@@ -28,8 +30,13 @@ pub enum RunError {
     #[error("could not start a thread for the fleets: {0}")]
     Threads(#[source] std::io::Error),
     /// The interval log could not be written.
-    #[error("could not write latency.hlog: {0}")]
-    Log(#[source] std::io::Error),
+    #[error("could not write `{}`; free some space there, or choose another folder with --out", path.display())]
+    Log {
+        /// Where it would have been.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// It was interrupted before any message was sent, so that there is nothing to keep.
     #[error("interrupted before the load began")]
     Interrupted,

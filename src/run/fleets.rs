@@ -16,7 +16,7 @@ use crate::client::wire::Wire;
 use crate::client::{Client, QueueSubscription};
 use crate::endpoint::Endpoint;
 use crate::faults::Drivers;
-use crate::fleet::{ConsumerMeters, ProducerMeters, PublisherTask, Shared, Slot, Source, SubscriberTask};
+use crate::fleet::{ConsumerMeters, MessageMaker, ProducerMeters, PublisherTask, Shared, Slot, Source, SubscriberTask};
 use crate::plan::{ClientKind, ConsumerFleet, Plan, ProducerFleet, QueueKind, draw};
 
 /// How long all publishers together may take to open their channels.
@@ -158,6 +158,9 @@ impl Fleets {
         shared: &Arc<Shared>,
     ) -> Result<(), RunError> {
         let fleet = Arc::new(fleet.clone());
+        let messages = MessageMaker::new(&fleet)
+            .map_err(|error| RunError::Fleet { fleet: fleet.name.clone(), reason: error.to_string() })?;
+        let messages = Arc::new(messages);
         let meters = Arc::new(ProducerMeters::default());
         let mut slots = Vec::new();
         for publisher in &fleet.publishers {
@@ -172,8 +175,7 @@ impl Fleets {
         let placed = self.open(&slots, &fleet.name).await?;
         for publisher in &fleet.publishers {
             let slot = Arc::clone(&slots[publisher.connection as usize]);
-            let task = PublisherTask::new(shared, slot, &fleet, publisher.clone(), Arc::clone(&meters))
-                .map_err(|error| RunError::Fleet { fleet: fleet.name.clone(), reason: error.to_string() })?;
+            let task = PublisherTask::new(shared, slot, &messages, publisher.clone(), Arc::clone(&meters));
             let number = placed + publisher.connection as usize;
             self.publisher_threads.insert(self.threads.place(number));
             self.tasks.spawn_on(task.run(), self.threads.of(number));

@@ -15,6 +15,7 @@ mod threads;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -56,12 +57,12 @@ pub struct Job {
     pub id: String,
     /// Wall-clock time of the start, UTC.
     pub started_at: jiff::Timestamp,
-    /// Image in place of the plan's.
-    pub image: Option<String>,
-    /// A broker that is already there, in place of the plan's provider.
+    /// URLs with their passwords, which the plan does not hold, where it says that the broker is already there.
     pub external: Option<ExternalUrls>,
     /// Where `latency.hlog` goes.
     pub log: LogWriter,
+    /// What a person knows that by.
+    pub log_path: PathBuf,
     /// Who listens. A listener that is slow misses live figures, nothing else.
     pub progress: mpsc::Sender<Progress>,
     /// Turns true when the run is to be cut short.
@@ -75,28 +76,44 @@ pub struct Job {
 pub async fn run(job: Job) -> Result<Record, RunError> {
     let mut course = Course::new(&job);
     course.enter(Phase::Broker).await;
+    let record = with_broker(job, &mut course).await;
+    course.tell(Progress::Ended).await;
+    record
+}
+
+async fn with_broker(job: Job, course: &mut Course) -> Result<Record, RunError> {
     let broker = start_broker(&job).await?;
     let record = match interrupted(&job.interrupt) {
         true => Err(RunError::Interrupted),
-        false => on_broker(job, &broker, &mut course).await,
+        false => on_broker(job, &broker, course).await,
     };
     let stopped = broker.stop().await;
-    course.tell(Progress::Ended).await;
     let record = record?;
     stopped?;
     Ok(record)
 }
 
+/// Starts the broker, or gives that up at an interrupt; then nothing of it is left when this returns.
 async fn start_broker(job: &Job) -> Result<Broker, RunError> {
     let listener = job.progress.clone();
     let options = StartOptions {
-        image: job.image.clone(),
         external: job.external.clone(),
         run_id: job.id.clone(),
         // A listener that is slow misses a line; nothing depends on it.
         note: &move |line| drop(listener.try_send(Progress::Note(line))),
     };
-    Ok(broker::start(&job.plan.broker, &options).await?)
+    tokio::select! {
+        started = broker::start(&job.plan.broker, &options) => Ok(started?),
+        () = interruption(&job.interrupt) => Err(RunError::Interrupted),
+    }
+}
+
+/// Waits for an interrupt.
+async fn interruption(interrupt: &channel::Receiver<bool>) {
+    if interrupt.clone().wait_for(|interrupted| *interrupted).await.is_err() {
+        // Nobody can interrupt any more.
+        std::future::pending::<()>().await;
+    }
 }
 
 fn interrupted(interrupt: &channel::Receiver<bool>) -> bool {
@@ -157,7 +174,7 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     }
     let (sampled, ending) = outcome?;
     if let Some(error) = sampled.log_error {
-        return Err(RunError::Log(error));
+        return Err(RunError::Log { path: job.log_path, source: error });
     }
     Ok(Evidence { job: &job, run: &run, fleets: &fleets, sampled, ending, counters }.record(course))
 }
@@ -342,11 +359,7 @@ impl<'a> Run<'a> {
     }
 
     async fn interruption(&self) {
-        let mut interrupt = self.interrupt.clone();
-        if interrupt.wait_for(|interrupted| *interrupted).await.is_err() {
-            // Nobody can interrupt any more.
-            std::future::pending::<()>().await;
-        }
+        interruption(&self.interrupt).await;
     }
 
     /// Messages that the plan asks for, where that is known beforehand.

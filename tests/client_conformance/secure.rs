@@ -50,8 +50,62 @@ async fn tls_trusts_only_what_it_is_told_to() {
         certificates: Some(directory),
     })
     .await;
-    for client in [&Lapin as &dyn Client, &Wire] {
+    for (name, client) in [("lapin", &Lapin as &dyn Client), ("wire", &Wire)] {
         trusts_only_what_it_is_told_to(client, &broker, directory).await;
+        whole_runs_are_encrypted(name, &broker, directory);
+    }
+}
+
+/// By password and by certificate, from the scenario's text to the record, which holds no password.
+fn whole_runs_are_encrypted(name: &str, broker: &Broker, directory: &Path) {
+    let at = format!("127.0.0.1:{}/%2f", broker.tls_port);
+    let by_password = format!("url = \"amqps://tester:${{LURCHER_TEST_PASSWORD}}@{at}\"\ntls = {{ ca = \"ca.pem\" }}");
+    let by_certificate = format!(
+        "url = \"amqps://{at}\"\nauth = \"external\"\n\
+         tls = {{ ca = \"ca.pem\", cert = \"client.pem\", key = \"client.key\" }}"
+    );
+    for (way, login) in [("password", by_password), ("certificate", by_certificate)] {
+        let scenario = format!(
+            r#"
+            schema = 1
+            name = "secure-{way}"
+            [broker]
+            provider = "external"
+            {login}
+            [[queue]]
+            name = "secure-{way}-{name}"
+            [[producer]]
+            name = "out"
+            routing_key = "secure-{way}-{name}"
+            rate = "200/s"
+            messages = 300
+            confirm = {{ window = 50 }}
+            client = "{name}"
+            [[consumer]]
+            name = "in"
+            queue = "secure-{way}-{name}"
+            client = "{name}"
+            [load]
+            max_lag = "10s"
+            [expect]
+            guarantee = "at-least-once"
+            consumed = 300
+            "#
+        );
+        let path = directory.join("scenario.toml");
+        std::fs::write(&path, scenario).unwrap();
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_lurcher"))
+            .current_dir(directory)
+            .args(["run", "scenario.toml", "--out", "records", "--quiet"])
+            .env("LURCHER_TEST_PASSWORD", &broker.password)
+            .output()
+            .unwrap();
+        let said = [ended.stdout, ended.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(ended.status.success(), "{way} over {name}: {}\n{said}", ended.status);
+        let record = std::fs::read_to_string(directory.join("records/latest/run.json")).unwrap();
+        assert!(!said.contains(&broker.password) && !record.contains(&broker.password), "the password is shown");
+        assert!(record.contains("amqps://"), "the record does not say that it was encrypted");
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use lurcher::client::QueueSubscription;
 use lurcher::fleet::{
-    Clock, ConsumerMeters, Deaths, Destinations, ProducerMeters, PublisherTask, Shared, Slot, Source, Stage,
-    SubscriberTask,
+    Clock, ConsumerMeters, Deaths, Destinations, MessageMaker, ProducerMeters, PublisherTask, Shared, Slot, Source,
+    Stage, SubscriberTask,
 };
 use lurcher::ledger::incidents::Incidents;
 use lurcher::ledger::{Destination, Ledger, Routes};
@@ -118,7 +118,8 @@ impl Pair {
             SubscriberTask::new(&shared, consuming, &fleet, me, Arc::clone(&consumer), Arc::new(One), queue);
         let fleet = Arc::new(plan.producers[0].clone());
         let me = fleet.publishers[0].clone();
-        let publisher = PublisherTask::new(&shared, producing, &fleet, me, Arc::clone(&producer)).expect("a publisher");
+        let messages = Arc::new(MessageMaker::new(&fleet).expect("no field to fill in"));
+        let publisher = PublisherTask::new(&shared, producing, &messages, me, Arc::clone(&producer));
         let (told, tell) = oneshot::channel();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(subscriber.run(told));

@@ -14,7 +14,8 @@ pub const HINT: &str = "if no broker could be had: `make test` provides the imag
 
 /// Image of the tests' brokers: `LURCHER_BROKER_IMAGE`, or what `make image` makes.
 pub fn image() -> String {
-    std::env::var("LURCHER_BROKER_IMAGE").unwrap_or_else(|_| "lurcher/rabbitmq:4.0".to_owned())
+    let named = std::env::var("LURCHER_BROKER_IMAGE").ok().filter(|image| !image.is_empty());
+    named.unwrap_or_else(|| "lurcher/rabbitmq:4.0".to_owned())
 }
 
 /// A container of [`image`]; all else as in a scenario that says nothing of its broker.
@@ -25,7 +26,7 @@ pub fn plan() -> BrokerPlan {
 /// Starts what `plan` asks for.
 pub async fn start(plan: &BrokerPlan) -> Broker {
     let run_id = format!("test-{:08x}", rand::random::<u32>());
-    let options = StartOptions { image: None, external: None, run_id, note: &|_| {} };
+    let options = StartOptions { external: None, run_id, note: &|_| {} };
     lurcher::broker::start(plan, &options).await.unwrap_or_else(|error| panic!("{error}\n{HINT}"))
 }
 

@@ -44,12 +44,24 @@ fn dead_letters_and_removals_balance_the_books() {
 #[test]
 fn a_removal_that_no_counter_confirms_is_noted() {
     let words = "5 copies taken as removed";
-    gets(Verdict::Pass, words, |record| not_consumed(record, 5).removed_by_rule = 5);
-    let confirmed = judged(|record| {
-        not_consumed(record, 5).removed_by_rule = 5;
-        record.broker.counters.insert("dropped.maxlen.quorum".to_owned(), 5);
+    gets(Verdict::Pass, words, |record| {
+        let queue = not_consumed(record, 5);
+        (queue.removed_by_rule, queue.removed_unverified) = (5, 5);
     });
+    let confirmed = judged(|record| not_consumed(record, 5).removed_by_rule = 5);
     assert!(!confirmed.reasons.iter().any(|reason| reason.contains(words)), "{:#?}", confirmed.reasons);
+}
+
+#[test]
+fn a_loss_that_may_be_another_queue_s_decides_nothing_about_one() {
+    let lost = |record: &mut Record, among_several: u64, at_most: f64| {
+        record.plan.expect = vec![bound("lost.orders", Comparison::AtMost, at_most)];
+        let queue = not_consumed(record, 3);
+        (queue.lost, queue.lost_among_several) = (3, among_several);
+    };
+    gets(Verdict::Fail, "`lost.orders` is 3", |record| lost(record, 0, 0.0));
+    gets(Verdict::Inconclusive, "5 copies lost among queues", |record| lost(record, 5, 0.0));
+    gets(Verdict::Pass, "which of 1 queue lost how many cannot be told", |record| lost(record, 5, 5.0));
 }
 
 #[test]
@@ -307,7 +319,7 @@ fn the_most_important_reason_comes_first() {
     let judgement = judged(|record| {
         record.plan.expect = vec![Expectation::Guarantee(Guarantee::AtMostOnce)];
         let queue = not_consumed(record, 20);
-        (queue.left_in_queue, queue.removed_by_rule) = (10, 10);
+        (queue.left_in_queue, queue.removed_by_rule, queue.removed_unverified) = (10, 10, 10);
         queue.unflagged = 1;
         queue.phantom = 1;
         record.generator.overflow = 1;

@@ -27,7 +27,7 @@ use super::{Shared, Stage, backoff, reached};
 use crate::client::{ClientError, Outbox, PublisherLink, PublisherSetup};
 use crate::ledger::Settled;
 use crate::ledger::incidents::IncidentKind;
-use crate::plan::{Again, FieldError, ProducerFleet, Publisher};
+use crate::plan::{Again, ProducerFleet, Publisher};
 
 /// A hand-over that takes longer was held up by the socket.
 const HELD_AFTER_US: u64 = 5_000;
@@ -45,7 +45,7 @@ pub struct PublisherTask {
     fleet: Arc<ProducerFleet>,
     me: Publisher,
     meters: Arc<ProducerMeters>,
-    messages: MessageMaker,
+    messages: Arc<MessageMaker>,
     next: u64,
     flights: Flights,
     /// To be sent again, in order.
@@ -86,23 +86,22 @@ enum Left {
 }
 
 impl PublisherTask {
-    /// # Errors
-    /// A property's text has a field that is unknown; the plan refuses these first.
+    /// A publisher of the fleet that `messages` are of.
     pub fn new(
         shared: &Arc<Shared>,
         slot: Arc<Slot>,
-        fleet: &Arc<ProducerFleet>,
+        messages: &Arc<MessageMaker>,
         me: Publisher,
         meters: Arc<ProducerMeters>,
-    ) -> Result<Self, FieldError> {
+    ) -> Self {
         shared.publishers_busy.fetch_add(1, Ordering::AcqRel);
         shared.publishers_sending.fetch_add(1, Ordering::AcqRel);
-        Ok(Self {
+        Self {
             stage: shared.stage.clone(),
             shared: Arc::clone(shared),
             slot,
-            messages: MessageMaker::new(fleet)?,
-            fleet: Arc::clone(fleet),
+            fleet: Arc::clone(&messages.fleet),
+            messages: Arc::clone(messages),
             me,
             meters,
             next: 0,
@@ -118,7 +117,7 @@ impl PublisherTask {
             finished: false,
             resting: false,
             ready: false,
-        })
+        }
     }
 
     /// Publishes until all is sent and answered, or until it is time to leave.

@@ -320,14 +320,40 @@ impl Reader<'_> {
     /// Checks the fields in the texts of headers. A header that routing looks at may hold none, because nobody could
     /// foretell where its message goes.
     fn check_fields_of(&mut self, path: &str, headers: &Arguments) {
-        for (name, text) in headers.iter().filter_map(|(name, value)| Some((name, value.as_str()?))) {
+        for (name, value) in headers {
             let key = format!("{path}.{}", quoted(name));
+            let Some(text) = value.as_str() else {
+                self.refuse_nested_fields(&key, value);
+                continue;
+            };
             let fields = self.check_fields(&key, text);
             if fields.is_some_and(|fields| !fields.is_constant()) && self.router.compares_header(name) {
                 let help = "route by a header without fields, or choose among keys with `headers`";
                 let message = format!("a headers exchange compares `{name}`, so that it must be known beforehand");
                 self.problems.add_with_help(key, message, help);
             }
+        }
+    }
+
+    /// A text in a list or a table of a header is sent as it is written: a field in it would never be filled in.
+    fn refuse_nested_fields(&mut self, key: &str, value: &serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) if text.contains("{{") => self.problems.add_with_help(
+                key,
+                "fields such as `{{seq}}` are not filled in inside of a list or a table",
+                "put the text into a header of its own, or write it without `{{`",
+            ),
+            serde_json::Value::Array(list) => {
+                for (place, value) in list.iter().enumerate() {
+                    self.refuse_nested_fields(&format!("{key}[{place}]"), value);
+                }
+            }
+            serde_json::Value::Object(table) => {
+                for (name, value) in table {
+                    self.refuse_nested_fields(&format!("{key}.{}", quoted(name)), value);
+                }
+            }
+            _ => {}
         }
     }
 }

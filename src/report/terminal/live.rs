@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::Manner;
 use crate::record::progress::{Live, Progress};
 use crate::report::figure::{Figure, shown, shown_or_dash};
-use crate::report::words::printable;
+use crate::report::words::{printable, printable_lines};
 
 /// Time on the run's clock between two plain lines.
 const LINE_EVERY_US: u64 = 5_000_000;
@@ -107,7 +107,7 @@ fn on_bar(bar: &ProgressBar, load_us: &mut Option<u64>, event: &Progress) {
             bar.set_prefix(phase.to_string());
             bar.tick();
         }
-        Progress::Note(note) => bar.println(printable(note)),
+        Progress::Note(note) => printable_lines(note).for_each(|line| bar.println(line)),
         Progress::Live(live) => {
             if let Some(load_us) = *load_us {
                 if bar.length().is_none() {
@@ -133,7 +133,10 @@ fn line(event: &Progress, next_us: &mut u64) -> Option<String> {
     match event {
         Progress::Started { .. } => started(event),
         Progress::Phase(phase) => Some(format!("phase {phase}")),
-        Progress::Note(note) => Some(format!("  {}", printable(note))),
+        Progress::Note(note) => {
+            let lines: Vec<_> = printable_lines(note).map(|line| format!("  {line}")).collect();
+            Some(lines.join("\n"))
+        }
         Progress::Live(live) if live.at_us >= *next_us => {
             *next_us = (live.at_us / LINE_EVERY_US + 1) * LINE_EVERY_US;
             Some(format!("  {} s  {}", live.at_us / 1_000_000, figures(live)))
@@ -280,6 +283,12 @@ mod tests {
         // What is on the screen at which moment is up to the redraw rate; what was printed above the bar is not.
         assert!(paper.text().contains("RabbitMQ 4.0.5 in a container"), "{}", paper.text());
         listener.on(&Progress::Ended).expect("cleared");
+    }
+
+    #[test]
+    fn a_note_of_several_lines_is_shown_on_several_lines() {
+        let note = Progress::Note("no such image\nuse \u{1b}another".to_owned());
+        assert_eq!(line(&note, &mut 0).as_deref(), Some("  no such image\n  use \u{fffd}another"));
     }
 
     #[test]
