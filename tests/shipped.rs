@@ -1,5 +1,6 @@
 //! Every shipped scenario holds: two at a time on one broker that they share, or on one of its own where it breaks the
-//! broker's node; each ends with the verdict `pass` and books that balance. A scenario that is added to `scenarios/` is tested here without a further word.
+//! broker's node; each ends with the verdict `pass` and books that balance. A scenario that is added to `scenarios/` is
+//! tested here without a further word.
 
 #![allow(clippy::expect_used, reason = "what helps a test may fail like a test")]
 
