@@ -1,8 +1,8 @@
 //! The broker's node: killed, stopped, paused, or without memory or disk. Uses `plan` and `broker`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{FaultError, until_holds};
+use super::{FaultError, LOOK_EVERY, until_holds};
 use crate::broker::{Broker, Node, NodeStatus};
 use crate::plan::FaultKind;
 
@@ -47,15 +47,13 @@ pub(super) async fn begin(broker: &Broker, kind: FaultKind) -> Result<Mending, F
             Ok(Mending::Unpause)
         }
         FaultKind::MemoryAlarm => {
-            let limit = status(broker).await?.mem_limit;
-            let limit = limit.ok_or_else(|| unknown("memory limit"))?;
+            let limit = told(broker, "memory limit", |status| status.mem_limit).await?;
             // The broker's manual: a watermark of 0 raises the alarm at once.
             rabbitmqctl(node, &["set_vm_memory_high_watermark", "0"]).await?;
             raised(broker, Mending::Memory(limit)).await
         }
         FaultKind::DiskAlarm => {
-            let limit = status(broker).await?.disk_free_limit;
-            let limit = limit.ok_or_else(|| unknown("limit of free disk space"))?;
+            let limit = told(broker, "limit of free disk space", |status| status.disk_free_limit).await?;
             rabbitmqctl(node, &["set_disk_free_limit", NO_DISK_IS_AS_LARGE]).await?;
             raised(broker, Mending::Disk(limit)).await
         }
@@ -109,6 +107,18 @@ impl Mending {
 
 fn unknown(what: &str) -> FaultError {
     FaultError::Nothing { what: format!("the broker does not tell its {what}, so that it could not be put back") }
+}
+
+/// What the broker tells of its node; for a while after a start it tells nothing.
+async fn told(broker: &Broker, what: &str, of: fn(&NodeStatus) -> Option<u64>) -> Result<u64, FaultError> {
+    let start = Instant::now();
+    loop {
+        match of(&status(broker).await?) {
+            Some(told) => return Ok(told),
+            None if start.elapsed() >= ALARM_WITHIN => return Err(unknown(what)),
+            None => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
 }
 
 async fn status(broker: &Broker) -> Result<NodeStatus, FaultError> {
