@@ -9,30 +9,34 @@ use crate::plan::{FaultKind, Plan};
 /// How long a new connection may take to be listed: the statistics of a broker that is not ours are 5 s old.
 const LISTED_WITHIN: Duration = Duration::from_secs(12);
 
-/// Closes the connections of `fleets`, and of nobody else; how many. Others of the same broker are none of ours.
-///
-/// The API lists a connection only a while after it was opened: all that the plan has are waited for.
-pub(super) async fn close_connections(
-    management: &Management,
-    plan: &Plan,
-    fleets: &[String],
-) -> Result<u64, FaultError> {
+/// Waits until the API lists the connections of `fleets`, which it does only a while after they were opened.
+pub(super) async fn listed(management: &Management, plan: &Plan, fleets: &[String]) {
+    let start = Instant::now();
+    while start.elapsed() < LISTED_WITHIN {
+        // Where the API does not answer, closing them will say so.
+        if open(management, fleets).await.is_ok_and(|open| open.len() >= planned(plan, fleets)) {
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Names of the connections of `fleets`, and of nobody else: others of the same broker are none of ours.
+async fn open(management: &Management, fleets: &[String]) -> Result<Vec<String>, FaultError> {
     let of_fleet = |name: &str| {
         let rest = name.strip_prefix("lurcher ").unwrap_or_default();
         rest.rsplit_once('/').is_some_and(|(fleet, _)| fleets.iter().any(|named| named == fleet))
     };
-    let start = Instant::now();
-    let open = loop {
-        let mut open = management.connections().await?;
-        open.retain(|connection| connection.user_provided_name.as_deref().is_some_and(of_fleet));
-        if open.len() >= planned(plan, fleets) || start.elapsed() >= LISTED_WITHIN {
-            break open;
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    };
+    let mut open = management.connections().await?;
+    open.retain(|connection| connection.user_provided_name.as_deref().is_some_and(of_fleet));
+    Ok(open.into_iter().map(|connection| connection.name).collect())
+}
+
+/// Closes the connections of `fleets`; how many.
+pub(super) async fn close_connections(management: &Management, fleets: &[String]) -> Result<u64, FaultError> {
     let mut closed = 0;
-    for connection in open {
-        closed += u64::from(management.close_connection(&connection.name).await?);
+    for connection in open(management, fleets).await? {
+        closed += u64::from(management.close_connection(&connection).await?);
     }
     match closed {
         0 => Err(FaultError::Nothing { what: format!("no open connection of {}", fleets.join(", ")) }),

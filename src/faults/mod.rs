@@ -96,10 +96,13 @@ impl<'a> Drivers<'a> {
 
     /// Waits until nothing stands in the way of this fault.
     pub async fn turn(&self, fault: &FaultPlan) -> Turn<'_> {
-        match fault.kind.family() {
-            Family::Node => Turn { _node: Some(self.node.lock().await) },
-            _ => Turn { _node: None },
+        if fault.kind.family() == Family::Node {
+            return Turn { _node: Some(self.node.lock().await) };
         }
+        if let (Broken::Connections { fleets }, Some(management)) = (&fault.broken, self.broker.management()) {
+            management::listed(management, &self.plan, fleets).await;
+        }
+        Turn { _node: None }
     }
 
     /// Breaks it.
@@ -110,7 +113,7 @@ impl<'a> Drivers<'a> {
         let state = match &fault.broken {
             Broken::Node => State::Node(node::begin(self.broker, fault.kind).await?),
             Broken::Connections { fleets } => {
-                State::Management(management::close_connections(self.management(fault)?, &self.plan, fleets).await?)
+                State::Management(management::close_connections(self.management(fault)?, fleets).await?)
             }
             Broken::Queue { queue } => {
                 management::empty(self.management(fault)?, fault.kind, queue).await?;
