@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::counts::{self, planned_queue};
 use super::phrase::{count, things};
 use super::{Finding, Weight, is_audited};
-use crate::plan::{Expectation, Metric, QueueKind};
+use crate::plan::{ConsumerFleet, Expectation, Metric, PrefetchScope, QueueKind};
 use crate::record::{Check, Completeness, QueueAccount, Record, Verdict};
 
 /// Most queues that one sentence names.
@@ -15,7 +15,12 @@ pub(super) fn findings(record: &Record, checks: &[Check]) -> Vec<Finding> {
     let mut findings = harm(record, checks);
     let missing = [completeness(record), nothing_published(record), undrained(record)];
     findings.extend(missing.into_iter().flatten().map(|sentence| Finding::new(Weight::Inconclusive, sentence)));
-    let notes = [unread_streams(record), removed_by_rule_unverified(record), lost_among_several(record)];
+    let notes = [
+        unread_streams(record),
+        removed_by_rule_unverified(record),
+        lost_among_several(record),
+        prefetch_not_shared(record),
+    ];
     findings.extend(notes.into_iter().flatten().map(|sentence| Finding::new(Weight::Note, sentence)));
     findings
 }
@@ -141,6 +146,30 @@ fn lost_among_several(record: &Record) -> Option<String> {
             "which of {} lost how many cannot be told: the broker counts what a rule removes for all queues of a kind \
              together",
             things(among.len() as u64, "queue"),
+        )
+    })
+}
+
+/// From 4.3 on RabbitMQ takes a prefetch for a whole channel for one of each subscription, and does not say so, unless its
+/// configuration permits the deprecated feature `global_qos`.
+fn prefetch_not_shared(record: &Record) -> Option<String> {
+    let mut numbers = record.broker.version.split('.').map_while(|part| part.parse::<u32>().ok());
+    let release = numbers.next().zip(numbers.next())?;
+    let is_permitted = record.plan.broker.config.iter().any(|line| line.contains("global_qos"));
+    if record.broker.product != "RabbitMQ" || release < (4, 3) || is_permitted {
+        return None;
+    }
+    let asks = |fleet: &&ConsumerFleet| {
+        let is_shared = fleet.prefetch_scope == PrefetchScope::Channel && fleet.prefetch > 0;
+        is_shared && fleet.poll_us.is_none() && fleet.subscribers.iter().any(|subscriber| subscriber.queues.len() > 1)
+    };
+    let fleets: Vec<&str> = record.plan.consumers.iter().filter(asks).map(|fleet| fleet.name.as_str()).collect();
+    (!fleets.is_empty()).then(|| {
+        format!(
+            "RabbitMQ {} gives each subscription of {} a prefetch of its own, though one for the channel was asked for: \
+             it would take `deprecated_features.permit.global_qos = true` in `broker.config`",
+            record.broker.version,
+            fleets.join(", "),
         )
     })
 }

@@ -65,6 +65,27 @@ fn a_loss_that_may_be_another_queue_s_decides_nothing_about_one() {
 }
 
 #[test]
+fn a_prefetch_that_the_broker_does_not_share_is_told() {
+    let shared = |record: &mut Record, version: &str| {
+        (record.broker.product, record.broker.version) = ("RabbitMQ".to_owned(), version.to_owned());
+        let fleet = &mut record.plan.consumers[0];
+        (fleet.prefetch, fleet.prefetch_scope) = (10, PrefetchScope::Channel);
+        fleet.subscribers[0].queues = vec![0, 0];
+    };
+    let told = |record: Judgement| record.reasons.iter().any(|reason| reason.contains("a prefetch of its own"));
+    assert!(told(judged(|record| shared(record, "4.3.6"))));
+    assert!(!told(judged(|record| shared(record, "4.2.9"))));
+    assert!(!told(judged(|record| {
+        shared(record, "4.3.6");
+        record.plan.broker.config.push("deprecated_features.permit.global_qos = true".to_owned());
+    })));
+    assert!(!told(judged(|record| {
+        shared(record, "5.0.0");
+        record.plan.consumers[0].prefetch_scope = PrefetchScope::Consumer;
+    })));
+}
+
+#[test]
 fn nothing_may_come_where_it_does_not_belong() {
     gets(Verdict::Invalid, "1 message delivered from queue `orders` that the plan routes elsewhere", |record| {
         record.account.queues[0].misrouted = 1;

@@ -277,7 +277,7 @@ impl PublisherTask {
                 () = sleep(LOOK_EVERY.min(limit)) => {
                     self.slot.journal_notices(&*held.connection);
                     // A broker that says that it takes nothing is late with nothing.
-                    if held.connection.is_blocked() {
+                    if self.note_blocked(held) {
                         late = Instant::now() + limit;
                     } else if Instant::now() >= late {
                         return Err(ClientError::TimedOut { what: "a publish".to_owned(), after: limit });
@@ -320,6 +320,7 @@ impl PublisherTask {
         }
         if looked {
             self.slot.journal_notices(&*held.connection);
+            self.note_blocked(held);
         }
         Ok(())
     }
@@ -334,14 +335,22 @@ impl PublisherTask {
             return Ok(());
         }
         // A broker that says that it takes nothing is late with nothing, nor in the time after it.
-        if held.connection.is_blocked() {
-            self.blocked_until_us = now_us;
+        if self.note_blocked(held) {
             return Ok(());
         }
         let after = Duration::from_micros(confirm.timeout_us);
         let error = ClientError::TimedOut { what: format!("{} publishes", self.flights.len()), after };
         self.slot.journal(IncidentKind::ConfirmTimeout, error.to_string());
         Err(error)
+    }
+
+    /// Whether the broker takes nothing at present; from when it takes again, its answers have their whole time.
+    fn note_blocked(&mut self, held: &Held) -> bool {
+        let is_blocked = held.connection.is_blocked();
+        if is_blocked {
+            self.blocked_until_us = self.shared.now_us();
+        }
+        is_blocked
     }
 
     /// What was in flight on a link that failed will not be answered any more.

@@ -78,9 +78,13 @@ impl Timeline {
 }
 
 fn bands(record: &Record, end_s: f64) -> Vec<Band> {
-    let phases = record.phases.iter().filter(|facts| {
-        matches!(facts.phase, Phase::Warmup | Phase::Heal | Phase::Drain | Phase::Audit) && facts.end_us > 0
-    });
+    let is_shown = |phase: Phase| match phase {
+        // One of no length is over within moments, and no part of the picture.
+        Phase::Warmup => record.plan.load.warmup_us > 0,
+        Phase::Heal | Phase::Drain | Phase::Audit => true,
+        Phase::Broker | Phase::Topology | Phase::Load => false,
+    };
+    let phases = record.phases.iter().filter(|facts| is_shown(facts.phase) && facts.end_us > 0);
     let phases = phases.map(|facts| Band {
         from: (facts.start_us as f64 / 1e6).clamp(0.0, end_s),
         to: (facts.end_us as f64 / 1e6).clamp(0.0, end_s),
