@@ -19,7 +19,8 @@ fn scenario(name: &str, faults: &str, load: &str) -> String {
     format!(
         "schema = 1\nname = \"{name}\"\n[[queue]]\nname = \"{name}.q\"\nkind = \"quorum\"\n\
          [[producer]]\nname = \"out\"\nrouting_key = \"{name}.q\"\nrate = \"500/s\"\non_unconfirmed = \"republish\"\n\
-         [[consumer]]\nname = \"in\"\nqueue = \"{name}.q\"\n{faults}\n[load]\n{load}\n[expect]\nlost = 0\n"
+         [[consumer]]\nname = \"in\"\nqueue = \"{name}.q\"\n{faults}\n\
+         [load]\nmax_lag = \"30s\"\n{load}\n[expect]\nlost = 0\n"
     )
 }
 
