@@ -132,6 +132,10 @@ impl PublisherTask {
             match self.on_connection(&held).await {
                 Left::Done => break,
                 Left::Failed(error) => {
+                    if !self.finished {
+                        // What falls due until there is another link cannot go, and is late by no doing of ours.
+                        self.pace.hold(self.shared.now_us());
+                    }
                     self.give_up_flights();
                     if error.is_final() {
                         self.shared.give_up(&self.fleet.name, &error);
