@@ -2,8 +2,8 @@
 
 /// Watches one publisher's lateness.
 ///
-/// A publisher that is held up, by a full confirm window, a blocked or lost connection or a socket that takes nothing, sends
-/// late what falls due meanwhile; that lateness is the broker's and belongs into the latency. All other lateness is
+/// A publisher that is held up, by a full confirm window, a blocked or lost connection or a socket that takes nothing,
+/// sends late what falls due meanwhile; that lateness is the broker's and belongs into the latency. All other lateness is
 /// the generator's own, and too much of it makes the measurement worthless.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
