@@ -6,6 +6,7 @@
 //! link lives as long as its channel.
 
 mod batch;
+mod blocking;
 mod convert;
 mod error;
 pub mod lapin;
@@ -46,8 +47,9 @@ pub trait Connection: Send + Sync {
     async fn ready(&self, queue: &str) -> Result<Option<u64>, ClientError>;
     /// What the connection itself had to say since last asked, and when: blocked and unblocked, in order.
     fn take_notices(&self) -> Vec<(Instant, Notice)>;
-    /// Whether the broker takes no publishes at present (`connection.blocked`).
-    fn is_blocked(&self) -> bool;
+    /// When the broker last took no publishes (`connection.blocked`): now, as long as it takes none; none where it
+    /// always took them.
+    fn last_blocked(&self) -> Option<Instant>;
     /// Closes with a goodbye; waits at most `within`, then drops the socket.
     async fn close(&self, within: Duration);
 }

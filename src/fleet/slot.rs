@@ -127,6 +127,14 @@ impl Slot {
         self.state.lock().await.connection.clone()
     }
 
+    /// Journals what the connection says of itself. One that is being opened has nothing to say.
+    pub fn listen(&self) {
+        let connection = self.state.try_lock().ok().and_then(|state| state.connection.clone());
+        if let Some(connection) = connection {
+            self.journal_notices(&*connection);
+        }
+    }
+
     /// Journals what the connection says of itself.
     pub(super) fn journal_notices(&self, connection: &dyn Connection) {
         for (at, notice) in connection.take_notices() {

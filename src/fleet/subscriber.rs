@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::changes::Changes;
 use super::meters::{ConsumerMeters, add};
@@ -28,8 +28,6 @@ const BATCH: usize = 256;
 const BATCH_AT_WORK: usize = 1;
 /// An ack batch that does not fill is sent after this long.
 const FLUSH_AFTER: Duration = Duration::from_millis(50);
-/// How often a subscriber asks its connection for notices.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Which destination of the ledger a subscriber's deliveries belong to.
 pub trait Destinations: Send + Sync {
@@ -71,7 +69,6 @@ struct Batch {
 
 /// What a subscriber waits for beside deliveries.
 struct Waits {
-    look: Interval,
     changes: Changes,
     flush: Pin<Box<Sleep>>,
     /// The flush is set: something waits for its ack batch to fill.
@@ -82,7 +79,6 @@ struct Waits {
 enum Woken {
     Received,
     Flush,
-    Look,
     Changed,
 }
 
@@ -149,7 +145,7 @@ impl SubscriberTask {
                 Ok(link) => {
                     let _ = ready.take().map(|ready| ready.send(Ok(())));
                     failures = 0;
-                    self.on_link(link, &held).await
+                    self.on_link(link).await
                 }
                 Err(error) => match ready.take() {
                     // Before the load a subscription that fails is no fault to live with.
@@ -189,7 +185,7 @@ impl SubscriberTask {
         }
     }
 
-    async fn on_link(&mut self, mut link: Box<dyn SubscriberLink>, held: &Held) -> Result<(), ClientError> {
+    async fn on_link(&mut self, mut link: Box<dyn SubscriberLink>) -> Result<(), ClientError> {
         let mut waits = Waits::new(&self.stage);
         loop {
             if self.shared.stage() == Stage::Leave {
@@ -205,7 +201,6 @@ impl SubscriberTask {
                     self.ack(&mut *link)?;
                     self.write_down();
                 }
-                Woken::Look => self.slot.journal_notices(&*held.connection),
                 Woken::Changed => {}
             }
         }
@@ -337,9 +332,7 @@ impl SubscriberTask {
 
 impl Waits {
     fn new(stage: &watch::Receiver<Stage>) -> Self {
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { look, changes: Changes::of(stage), flush: Box::pin(sleep(FLUSH_AFTER)), filling: false }
+        Self { changes: Changes::of(stage), flush: Box::pin(sleep(FLUSH_AFTER)), filling: false }
     }
 
     /// Waits for deliveries, takes up to `limit`, and where an ack batch is `filling`, waits only so long.
@@ -369,9 +362,6 @@ impl Waits {
         }
         if self.changes.poll(cx).is_ready() {
             return Poll::Ready(Woken::Changed);
-        }
-        if self.look.poll_tick(cx).is_ready() {
-            return Poll::Ready(Woken::Look);
         }
         Poll::Pending
     }

@@ -240,10 +240,14 @@ impl Fleets {
         self.publisher_threads.len()
     }
 
+    /// The connections of all fleets.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.producer_slots.iter().chain(self.consumer_slots.iter().map(|(slot, _)| slot))
+    }
+
     /// Closes all connections.
     pub(super) async fn close(&self) {
-        let slots = self.producer_slots.iter().chain(self.consumer_slots.iter().map(|(slot, _)| slot));
-        futures_util::future::join_all(slots.map(|slot| slot.close())).await;
+        futures_util::future::join_all(self.slots().map(|slot| slot.close())).await;
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch as channel};
 
 use crate::broker::{self, Broker, ExternalUrls, StartOptions};
 use crate::faults::Drivers;
-use crate::fleet::{Deaths, Shared, Stage};
+use crate::fleet::{Deaths, Shared, Slot, Stage};
 use crate::latency::IntervalLog;
 use crate::ledger::Ledger;
 use crate::ledger::incidents::Incidents;
@@ -46,6 +46,8 @@ use watch::Watch;
 /// How long members may take to leave.
 const LEAVE_WITHIN: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often connections are asked whether the broker has blocked them.
+const LISTEN_EVERY: Duration = Duration::from_millis(250);
 
 /// What to run, and who listens.
 pub struct Job {
@@ -116,6 +118,16 @@ async fn interruption(interrupt: &channel::Receiver<bool>) {
     }
 }
 
+/// Journals what connections say of themselves, for ever. Each notice has its own time: nothing hurries.
+async fn listen(slots: Vec<Arc<Slot>>) {
+    let mut ticks = tokio::time::interval(LISTEN_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        slots.iter().for_each(|slot| slot.listen());
+    }
+}
+
 fn interrupted(interrupt: &channel::Receiver<bool>) -> bool {
     *interrupt.borrow()
 }
@@ -150,11 +162,13 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
             let names = run.plan.topology.queues.iter().map(|queue| queue.name.clone()).collect();
             let watching = run.watch.watch(broker, &run.shared.clock, &names);
             let costs = Costs::new(&run.shared, &fleets);
+            let slots = fleets.slots().cloned().collect();
             tokio::select! {
                 biased;
                 outcome = run.load_to_audit(&mut fleets, (&drivers, &costs), log, course) => outcome,
                 // Those who watch never end by themselves.
                 () = watching => Err(RunError::Interrupted),
+                () = listen(slots) => Err(RunError::Interrupted),
                 () = costs.watch(), if !run.plan.faults.is_empty() => Err(RunError::Interrupted),
             }
         }

@@ -63,7 +63,7 @@ pub async fn alarms_are_noticed(bench: &Bench<'_>) {
     let queue = bench.queue(json!({})).await;
     let connection = bench.connect().await;
     let mut link = connection.open_publisher(&setup()).await.unwrap();
-    assert_eq!(connection.take_notices(), []);
+    assert_eq!((connection.take_notices(), connection.last_blocked()), (Vec::new(), None));
     bench.broker.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
     // The broker tells a connection only once it publishes.
     let _ = publish(link.as_mut(), vec![message(&queue.name, 1)]).await;
@@ -83,10 +83,12 @@ pub async fn alarms_are_noticed(bench: &Bench<'_>) {
     };
     let blocked = wait(1).await;
     assert!(matches!(&blocked[..], [Notice::Blocked { reason }] if reason.contains("memory")), "{blocked:?}");
-    assert!(connection.is_blocked());
+    let while_blocked = connection.last_blocked().expect("the broker takes nothing");
     bench.broker.ctl(&["set_vm_memory_high_watermark", "0.6"]);
     assert_eq!(wait(1).await, [Notice::Unblocked]);
-    assert!(!connection.is_blocked());
+    let ended = connection.last_blocked().expect("it took nothing");
+    assert!(ended > while_blocked, "it was blocked until now");
+    assert_eq!(connection.last_blocked(), Some(ended), "it is over");
     settled(link.as_mut(), 1).await;
     connection.close(PATIENCE).await;
 }

@@ -128,8 +128,8 @@ impl Connection for LapinConnection {
         self.wire.take_notices()
     }
 
-    fn is_blocked(&self) -> bool {
-        self.wire.is_blocked()
+    fn last_blocked(&self) -> Option<Instant> {
+        self.wire.last_blocked()
     }
 
     async fn close(&self, within: Duration) {

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout, timeout_at};
 
+use super::super::blocking::Blocking;
 use super::super::{ClientError, Notice};
 use super::dial::{self, CONNECT_TIMEOUT, Cutter};
 use super::{GOODBYE_TIMEOUT, REQUEST_TIMEOUT};
@@ -58,8 +58,7 @@ struct Events {
     /// The newest reply with which the broker closed a channel.
     closed_channel: Mutex<Option<(u16, String)>>,
     notices: Mutex<VecDeque<(Instant, Notice)>>,
-    /// The broker takes no publishes.
-    blocked: AtomicBool,
+    blocking: Mutex<Blocking>,
     changed: watch::Sender<()>,
 }
 
@@ -144,9 +143,9 @@ impl Wire {
         held(&self.events.notices).drain(..).collect()
     }
 
-    /// Whether the broker takes no publishes at present.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.events.blocked.load(Ordering::Acquire)
+    /// When the broker last took no publishes.
+    pub(crate) fn last_blocked(&self) -> Option<Instant> {
+        held(&self.events.blocking).last(Instant::now())
     }
 
     /// Why the connection ended, if it did.
@@ -224,7 +223,7 @@ impl Events {
             lost: OnceLock::new(),
             closed_channel: Mutex::default(),
             notices: Mutex::default(),
-            blocked: AtomicBool::new(false),
+            blocking: Mutex::default(),
             changed: watch::Sender::new(()),
         }
     }
@@ -236,10 +235,11 @@ impl Events {
     }
 
     fn notice(&self, notice: Notice) {
-        self.blocked.store(matches!(notice, Notice::Blocked { .. }), Ordering::Release);
+        let now = Instant::now();
+        held(&self.blocking).note(&notice, now);
         let mut notices = held(&self.notices);
         if notices.len() < NOTICES_MAX {
-            return notices.push_back((Instant::now(), notice));
+            return notices.push_back((now, notice));
         }
         drop(notices);
         self.lose("more blocking and unblocking than anyone asks for".to_owned());

@@ -232,8 +232,8 @@ impl Connection for WireConnection {
         self.line.lock().take_notices()
     }
 
-    fn is_blocked(&self) -> bool {
-        self.line.lock().is_blocked()
+    fn last_blocked(&self) -> Option<Instant> {
+        self.line.lock().last_blocked()
     }
 
     async fn close(&self, within: Duration) {

@@ -11,6 +11,7 @@ use std::time::Instant;
 use amq_protocol::protocol::{AMQPClass, connection};
 use tokio::io::AsyncWrite;
 
+use super::super::blocking::Blocking;
 use super::super::{ClientError, Notice};
 use super::channel::{Channel, Role};
 use super::dial::Socket;
@@ -79,8 +80,7 @@ pub(super) struct Inner {
     /// Wait for room in `out`, or for the end.
     waiting: Vec<Waker>,
     notices: VecDeque<(Instant, Notice)>,
-    /// The broker takes no publishes.
-    blocked: bool,
+    blocking: Blocking,
     /// Channels whose links have to take something before more is read.
     pub(super) full: usize,
 }
@@ -105,7 +105,7 @@ impl Line {
             ended: None,
             waiting: Vec::new(),
             notices: VecDeque::new(),
-            blocked: false,
+            blocking: Blocking::default(),
             full: 0,
         })));
         let driver = Driver::new(Arc::clone(&line), read_ahead, frame_max, heartbeat);
@@ -232,8 +232,9 @@ impl Inner {
         if self.notices.len() == NOTICES_MAX {
             return Err(CodecError::Unexpected { what: "more blocking and unblocking than anyone asks for" });
         }
-        self.blocked = matches!(notice, Notice::Blocked { .. });
-        self.notices.push_back((Instant::now(), notice));
+        let now = Instant::now();
+        self.blocking.note(&notice, now);
+        self.notices.push_back((now, notice));
         Ok(())
     }
 
@@ -241,8 +242,8 @@ impl Inner {
         self.notices.drain(..).collect()
     }
 
-    pub(super) fn is_blocked(&self) -> bool {
-        self.blocked
+    pub(super) fn last_blocked(&self) -> Option<Instant> {
+        self.blocking.last(Instant::now())
     }
 
     /// Counts an answer that was put into the buffer.

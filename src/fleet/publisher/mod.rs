@@ -5,6 +5,7 @@ mod sending;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::answers::Answers;
 use super::alarm::Alarm;
@@ -34,8 +35,6 @@ const HELD_AFTER_US: u64 = 5_000;
 /// A publisher wakes to send at most this often, in microseconds: each time costs the processor as much as several
 /// messages do.
 const WAKE_EVERY_US: u64 = 200;
-/// How often a waiting publisher looks at its oldest flight and its connection, at the least.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// One publisher's task.
 pub struct PublisherTask {
@@ -52,7 +51,7 @@ pub struct PublisherTask {
     again: VecDeque<Flight>,
     pace: Pace,
     cost: CostMeter,
-    /// The connection was last seen blocked by the broker at this time, in microseconds on the run's clock.
+    /// The broker was last found to take nothing at this time, in microseconds on the run's clock.
     blocked_until_us: u64,
     /// On its way to the client; used again and again, as those below.
     batch: Outbox,
@@ -68,11 +67,14 @@ pub struct PublisherTask {
     ready: bool,
 }
 
-/// What a publisher waits for beside answers.
+/// What a publisher waits for beside answers. Of thousands that have nothing to do, none wakes.
 struct Waits {
     alarm: Alarm,
-    look: Interval,
     changes: Changes,
+    /// The oldest message on its way may be too late when this goes off.
+    late: Pin<Box<Sleep>>,
+    /// `late` is set.
+    is_late_set: bool,
     /// When it last woke to send, in microseconds on the run's clock.
     woke_us: u64,
 }
@@ -211,7 +213,7 @@ impl PublisherTask {
                     Err(error) => Err(error),
                 },
                 true if self.is_done() => return Left::Done,
-                true => self.wait(link, due_us, held).await,
+                true => self.wait(link, due_us).await,
             };
             self.settle();
             self.cost.end(messages, &self.meters.cost);
@@ -278,12 +280,10 @@ impl PublisherTask {
                 },
                 // Whoever leaves does not wait for a socket that takes nothing.
                 () = reached(&mut self.stage, Stage::Leave) => return Ok(()),
-                () = sleep(LOOK_EVERY.min(limit)) => {
-                    self.slot.journal_notices(&*held.connection);
-                    // A broker that says that it takes nothing is late with nothing.
-                    if self.note_blocked(held) {
-                        late = Instant::now() + limit;
-                    } else if Instant::now() >= late {
+                () = sleep_until(late) => {
+                    // A broker that says that it takes nothing is late with nothing, nor in the time after it.
+                    late = held.connection.last_blocked().map_or(late, |at| late.max(Instant::from_std(at) + limit));
+                    if Instant::now() >= late {
                         return Err(ClientError::TimedOut { what: "a publish".to_owned(), after: limit });
                     }
                 }
@@ -296,65 +296,55 @@ impl PublisherTask {
         self.fleet.confirm.map_or(Duration::from_secs(60), |confirm| Duration::from_micros(confirm.timeout_us))
     }
 
-    /// Waits for an answer, for the next message to fall due, or for a moment.
-    async fn wait(
-        &mut self,
-        link: &mut dyn PublisherLink,
-        due_us: Option<u64>,
-        held: &Held,
-    ) -> Result<(), ClientError> {
+    /// Waits for an answer, for the next message to fall due, or until an answer is too late.
+    async fn wait(&mut self, link: &mut dyn PublisherLink, due_us: Option<u64>) -> Result<(), ClientError> {
         self.cost.waited();
         let now_us = self.shared.now_us();
-        let waits = self.waits.get_or_insert_with(|| {
-            let timeout = self.fleet.confirm.map(|confirm| Duration::from_micros(confirm.timeout_us) / 4);
-            Waits::new(timeout.map_or(LOOK_EVERY, |quarter| quarter.min(LOOK_EVERY)), &self.stage)
-        });
+        let late_us = self.late_us();
+        let waits = self.waits.get_or_insert_with(|| Waits::new(&self.stage));
         if let Some(due_us) = due_us {
             waits.wake_at(due_us, now_us);
         }
+        if let Some(late_us) = late_us {
+            waits.look_at(late_us, now_us);
+        }
         let told = self.answers.told();
-        let mut looked = false;
         let answered = poll_fn(|cx| match link.poll_settlements(cx, told) {
             Poll::Ready(answers) => Poll::Ready(answers),
-            Poll::Pending => waits.poll(cx, due_us.is_some(), &mut looked).map(Ok),
+            Poll::Pending => waits.poll(cx, due_us.is_some()).map(Ok),
         });
         answered.await?;
         if due_us.is_some() {
             waits.woke_us = self.shared.now_us();
         }
-        if looked {
-            self.slot.journal_notices(&*held.connection);
-            self.note_blocked(held);
-        }
         Ok(())
+    }
+
+    /// When the oldest message on its way is too late, as far as is known; a broker that takes nothing is late with
+    /// nothing, nor in the time after it.
+    fn late_us(&self) -> Option<u64> {
+        let oldest_us = self.flights.oldest_us()?.max(self.blocked_until_us);
+        self.fleet.confirm.map(|confirm| oldest_us.saturating_add(confirm.timeout_us))
     }
 
     /// An answer that takes too long: the connection hangs, whatever the socket says.
     fn check_timeout(&mut self, held: &Held) -> Result<(), ClientError> {
         let Some(confirm) = self.fleet.confirm else { return Ok(()) };
-        let Some(oldest_us) = self.flights.oldest_us() else { return Ok(()) };
         let now_us = self.shared.now_us();
-        let waiting_us = |since_us: u64| now_us.saturating_sub(since_us);
-        if waiting_us(oldest_us.max(self.blocked_until_us)) < confirm.timeout_us {
+        let is_late = |task: &Self| task.late_us().is_some_and(|late_us| late_us <= now_us);
+        if !is_late(self) {
             return Ok(());
         }
-        // A broker that says that it takes nothing is late with nothing, nor in the time after it.
-        if self.note_blocked(held) {
-            return Ok(());
+        if let Some(at) = held.connection.last_blocked() {
+            self.blocked_until_us = u64::try_from(self.shared.clock.signed_us(at)).unwrap_or(0);
+            if !is_late(self) {
+                return Ok(());
+            }
         }
         let after = Duration::from_micros(confirm.timeout_us);
         let error = ClientError::TimedOut { what: format!("{} publishes", self.flights.len()), after };
         self.slot.journal(IncidentKind::ConfirmTimeout, error.to_string());
         Err(error)
-    }
-
-    /// Whether the broker takes nothing at present; from when it takes again, its answers have their whole time.
-    fn note_blocked(&mut self, held: &Held) -> bool {
-        let is_blocked = held.connection.is_blocked();
-        if is_blocked {
-            self.blocked_until_us = self.shared.now_us();
-        }
-        is_blocked
     }
 
     /// What was in flight on a link that failed will not be answered any more.
@@ -395,10 +385,9 @@ impl PublisherTask {
 }
 
 impl Waits {
-    fn new(look_every: Duration, stage: &watch::Receiver<Stage>) -> Self {
-        let mut look = interval(look_every.max(Duration::from_millis(1)));
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { alarm: Alarm::new(), look, changes: Changes::of(stage), woke_us: 0 }
+    fn new(stage: &watch::Receiver<Stage>) -> Self {
+        let late = Box::pin(sleep_until(Instant::now()));
+        Self { alarm: Alarm::new(), changes: Changes::of(stage), late, is_late_set: false, woke_us: 0 }
     }
 
     /// Sets the alarm for what is due. Sends that fall due close together go together.
@@ -407,10 +396,19 @@ impl Waits {
         self.alarm.set(Duration::from_micros(wake_us.saturating_sub(now_us)));
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, due: bool, looked: &mut bool) -> Poll<()> {
-        *looked = self.look.poll_tick(cx).is_ready();
+    /// Has a message looked at that may be late at `late_us`. What is set goes off before it: messages that come after
+    /// it are late after it.
+    fn look_at(&mut self, late_us: u64, now_us: u64) {
+        if !std::mem::replace(&mut self.is_late_set, true) {
+            self.late.as_mut().reset(Instant::now() + Duration::from_micros(late_us.saturating_sub(now_us)));
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, due: bool) -> Poll<()> {
+        let late = self.is_late_set && self.late.as_mut().poll(cx).is_ready();
+        self.is_late_set &= !late;
         let rings = due && self.alarm.poll(cx).is_ready();
         let changed = self.changes.poll(cx).is_ready();
-        if *looked || rings || changed { Poll::Ready(()) } else { Poll::Pending }
+        if late || rings || changed { Poll::Ready(()) } else { Poll::Pending }
     }
 }
