@@ -16,6 +16,9 @@ use super::{Settings, progress};
 pub fn measure(stand: &Stand, settings: &Settings, clients: &[Contender]) -> Result<Vec<Leg>, Failure> {
     let mut legs = Vec::new();
     for client in clients {
+        // The broker's first messages are slow ones: they are nobody's.
+        let warm_up = settings.messages.min(20_000);
+        lurcher_run::run(stand, PEERS, client.name(), &[format!("load.messages={warm_up}")], warm_up)?;
         for round in 0..settings.rounds {
             for proxied in order(round, 2).into_iter().map(|way| way == 1) {
                 let figures = leg(stand, settings, *client, proxied);
