@@ -21,6 +21,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod selftest;
 pub mod stamp;
 pub mod topology;
 pub mod units;

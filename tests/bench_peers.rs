@@ -12,6 +12,8 @@ mod outcome;
 mod stats;
 #[path = "../benches/peers/tables.rs"]
 mod tables;
+#[path = "../benches/peers/toll.rs"]
+mod toll;
 
 mod statistics {
     use super::stats::{Bound, Judgement, Spread, order, ratios};
@@ -77,6 +79,42 @@ mod statistics {
         assert_eq!(spread(&[1.0, 3.0, 2.5], decimal), "2.50 (1.00–3.00)");
         assert_eq!(spread(&[1.0], decimal), "1.00");
         assert_eq!(spread(&[], decimal), "–");
+    }
+}
+
+mod proxy {
+    use super::toll::{Figures, Leg, markdown, tolls};
+
+    fn leg(round: u32, proxied: bool, per_s: f64, cpu_us: f64, beside_cpu_us: f64) -> Leg {
+        let figures = Some(Figures { per_s, cpu_us, beside_cpu_us, p50_us: 100.0 * cpu_us, p99_us: 1_000.0 });
+        Leg { round, client: "lurcher, wire", proxied, figures, failure: None }
+    }
+
+    #[test]
+    fn its_toll_is_taken_within_each_round() {
+        let legs = [
+            leg(0, false, 40_000.0, 2.0, 0.0),
+            leg(0, true, 20_000.0, 2.0, 3.0),
+            leg(1, true, 10_000.0, 4.0, 4.0),
+            leg(1, false, 40_000.0, 2.0, 2.0),
+        ];
+        let [rate, cpu, all, p50, p99] = tolls(&legs, "lurcher, wire");
+        assert_eq!((rate, cpu, all), (vec![0.5, 0.25], vec![1.0, 2.0], vec![2.5, 2.0]));
+        assert_eq!((p50, p99), (vec![1.0, 2.0], vec![1.0, 1.0]));
+        assert!(tolls(&legs, "another").iter().all(Vec::is_empty));
+        let text = markdown(&legs);
+        assert!(text.contains("| lurcher, wire, direct | 40,000 (40,000–40,000) | 2.00"), "{text}");
+        assert!(text.contains("| lurcher, wire, ratio | 0.38 (0.25–0.50) |"), "{text}");
+    }
+
+    #[test]
+    fn a_leg_that_failed_has_no_ratio_and_is_told() {
+        let failed = Leg { figures: None, failure: Some("it\nfell".to_owned()), ..leg(0, true, 1.0, 1.0, 1.0) };
+        let legs = [leg(0, false, 1.0, 1.0, 1.0), failed];
+        assert!(tolls(&legs, "lurcher, wire").iter().all(Vec::is_empty));
+        let text = markdown(&legs);
+        assert!(text.contains("| lurcher, wire, ratio | – | – |"), "{text}");
+        assert!(text.contains("- not measured: round 1, lurcher, wire, through the proxy: it fell"), "{text}");
     }
 }
 
@@ -301,6 +339,14 @@ mod scenarios {
         assert_eq!((producers.len(), consumers.len()), (5_000, 5_000));
         assert_eq!(connections(&mut producers.iter().map(|of| (of.member, of.connection))), 500);
         assert_eq!(connections(&mut consumers.iter().map(|of| (of.member, of.connection))), 500);
+    }
+
+    #[test]
+    fn a_moderate_rate_waits_for_no_window() {
+        let plan = plan("moderate.toml");
+        let window = plan.producers[0].confirm.map(|confirm| confirm.window);
+        assert_eq!(plan.producers[0].rate, Some(plan::RateProfile::constant(2_000.0)));
+        assert_eq!(window, Some(2_000), "a second of it");
     }
 
     #[test]

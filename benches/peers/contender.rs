@@ -72,7 +72,7 @@ impl Timed {
 }
 
 /// User and system time of this process so far; the reading that lurcher takes of itself.
-fn cpu_time() -> Duration {
+pub fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lurcher::proxy::Proxy;
 use lurcher::record::{Record, Verdict};
 use serde_json::Value;
 
@@ -17,6 +18,9 @@ pub const PEERS: &str = "peers.toml";
 pub const CONNECTIONS: &str = "connections.toml";
 /// A rate.
 pub const PACING: &str = "pacing.toml";
+
+/// A rate that is far from any limit.
+pub const MODERATE: &str = "moderate.toml";
 
 /// A run and its record.
 pub struct Ran {
@@ -73,7 +77,21 @@ pub fn lacks(contender: Contender) -> Result<Option<String>, Failure> {
 
 /// Runs a scenario. An error where it left no record.
 pub fn run(stand: &Stand, name: &str, client: &str, sets: &[String], messages: u64) -> Result<Ran, Failure> {
+    run_through(stand, None, (name, client), sets, messages)
+}
+
+/// The same, through a proxy.
+pub fn run_through(
+    stand: &Stand,
+    proxy: Option<&Proxy>,
+    (name, client): (&str, &str),
+    sets: &[String],
+    messages: u64,
+) -> Result<Ran, Failure> {
     let mut command = lurcher("run", name, client, sets);
+    if let Some(proxy) = proxy {
+        stand.lead_through(proxy, &mut command);
+    }
     command.arg("--json").arg("--out").arg(stand.folder().join("records"));
     let ended = stand.run(&mut command, limit(messages))?;
     let said: Value =

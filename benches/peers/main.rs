@@ -1,5 +1,5 @@
 //! lurcher beside its peers on a real broker: what it costs next to the `lapin` and `amqprs` crates and next to a bare
-//! socket, how that cost grows, how many connections it holds, and how punctual it is.
+//! socket, how that cost grows, how many connections it holds, how punctual it is, and what its proxy costs.
 //!
 //! `cargo bench --bench peers`, or `make bench`, which provides the broker's image. Tables in Markdown on standard
 //! output, every single run in `target/bench/peers.json`. Absolute figures differ threefold between two machines of one
@@ -15,10 +15,12 @@ mod lurcher_run;
 mod machine;
 mod outcome;
 mod pacing;
+mod proxied;
 mod rounds;
 mod stand;
 mod stats;
 mod tables;
+mod toll;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -74,6 +76,8 @@ enum Part {
     Connections,
     /// 20,000 messages per second
     Pacing,
+    /// What the proxy costs that network faults go through, while it does nothing
+    Proxy,
 }
 
 /// What was asked for, with its defaults filled in.
@@ -110,6 +114,7 @@ struct Results {
     growth: Vec<growth::Point>,
     connections: Vec<connections::Crowd>,
     pacing: Vec<pacing::Paced>,
+    proxied: Vec<toll::Leg>,
 }
 
 fn main() -> ExitCode {
@@ -160,6 +165,7 @@ fn measure(stand: &Stand, arguments: &Arguments) -> Result<(), Failure> {
         growth: Vec::new(),
         connections: Vec::new(),
         pacing: Vec::new(),
+        proxied: Vec::new(),
     };
     let mut lurchers = vec![Contender::Wire, Contender::Lapin];
     if let Some(reason) = lurcher_run::lacks(Contender::Wire)? {
@@ -189,6 +195,11 @@ fn measure(stand: &Stand, arguments: &Arguments) -> Result<(), Failure> {
     if wanted(Part::Pacing) {
         results.pacing = pacing::measure(stand, &results.settings, &clients)?;
         say(&pacing::markdown(&results.pacing))?;
+        keep(&results)?;
+    }
+    if wanted(Part::Proxy) {
+        results.proxied = proxied::measure(stand, &results.settings, &clients)?;
+        say(&proxied::markdown(&results.proxied, &results.settings))?;
         keep(&results)?;
     }
     Ok(())

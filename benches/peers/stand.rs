@@ -3,6 +3,7 @@
 //! leaves behind, the next one or `lurcher doctor` removes.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use lurcher::broker::{self, Broker, Facts, StartOptions};
 use lurcher::endpoint::Credentials;
 use lurcher::plan::{self, BrokerPlan};
+use lurcher::proxy::Proxy;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -137,11 +139,32 @@ impl Stand {
         self.folder.path()
     }
 
+    /// A proxy before the broker, which does nothing by itself. It runs in this process.
+    pub fn proxy(&self) -> Result<Proxy, Failure> {
+        let upstream = tokio::net::lookup_host((self.address.host.as_str(), self.address.port));
+        let upstream = self.runtime.block_on(upstream)?.find(SocketAddr::is_ipv4).ok_or("the broker has no address")?;
+        Ok(self.runtime.block_on(Proxy::start(upstream, 1))?)
+    }
+
+    /// Stops it.
+    pub fn stop(&self, proxy: Proxy) {
+        self.runtime.block_on(proxy.stop());
+    }
+
+    /// Has the contender that `command` starts go through `proxy`.
+    pub fn lead_through(&self, proxy: &Proxy, command: &mut Command) {
+        let (at, own) = (proxy.address(), &self.address);
+        let [host, user, password] = [&at.ip().to_string(), &own.user, &own.password].map(String::clone);
+        command.env(BROKER_URL, Address { host, port: at.port(), user, password }.url());
+    }
+
     /// Starts a contender and waits for its end, at most `limit`.
     pub fn run(&self, command: &mut Command, limit: Duration) -> Result<Ended, Failure> {
         let [said, complained] = ["stdout", "stderr"].map(|name| self.folder.path().join(name));
+        if !command.get_envs().any(|(name, _)| name == BROKER_URL) {
+            command.env(BROKER_URL, self.address.url());
+        }
         command
-            .env(BROKER_URL, self.address.url())
             .env(MANAGEMENT_URL, &self.management_url)
             .stdin(Stdio::null())
             .stdout(File::create(&said)?)

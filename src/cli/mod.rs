@@ -1,6 +1,6 @@
 //! The command line: one file for each command.
 //!
-//! May use `run`, `scenario`, `plan`, `record`, `analysis`, `report` and `broker` (for `doctor`). The only room that prints.
+//! May use `run`, `selftest`, `scenario`, `plan`, `record`, `analysis`, `report`, `broker` and `endpoint`. The only room that prints.
 
 mod check;
 mod doctor;
@@ -8,6 +8,8 @@ mod prepare;
 mod report;
 mod run;
 mod schema;
+mod selftest;
+mod which_broker;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,8 @@ enum Command {
     Schema,
     /// Rebuild the tables, plots and the page of a record from its evidence
     Report(report::Arguments),
+    /// Sabotage runs on purpose, and hold what was planned against what was found: whether this tool can be trusted
+    Selftest(selftest::Arguments),
     /// Say what this machine lacks and the command that fixes it; remove what killed runs left behind
     Doctor(doctor::Arguments),
 }
@@ -60,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema => schema::run(),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Selftest(arguments) => selftest::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     ExitCode::from(code)

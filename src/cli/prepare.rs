@@ -56,14 +56,6 @@ fn prepare_one(path: &Path, sets: &[String]) -> Option<Prepared> {
             return None;
         }
     };
-    let facts = facts(&loaded);
+    let facts = ScenarioFacts::of(&loaded.source.path, loaded.source.text, loaded.source.sets);
     Some(Prepared { scenario: loaded.scenario, facts, plan: Arc::new(plan) })
-}
-
-fn facts(loaded: &scenario::Loaded) -> ScenarioFacts {
-    use sha2::Digest as _;
-    let text = loaded.source.text.clone();
-    let digest = sha2::Sha256::digest(text.as_bytes());
-    let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    ScenarioFacts { path: loaded.source.path.display().to_string(), text, sha256, set: loaded.source.sets.clone() }
 }

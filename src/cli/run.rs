@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
 use tokio::sync::{mpsc, watch};
 
 use super::prepare::{Prepared, Scenarios, prepare};
+use super::which_broker::WhichBroker;
 use crate::analysis;
 use crate::broker::ExternalUrls;
-use crate::endpoint::Secret;
 use crate::record::progress::Progress;
 use crate::record::{Completeness, LOG_FILE, Record, RecordFolder, StoreError, create};
 use crate::report;
@@ -23,15 +22,8 @@ use crate::run::{self, Job, RunError};
 pub(super) struct Arguments {
     #[command(flatten)]
     scenarios: Scenarios,
-    /// AMQP URL of a broker that is already there, in place of the scenario's provider
-    #[arg(long, env = "LURCHER_BROKER_URL", hide_env_values = true, value_name = "URL", value_parser = given())]
-    broker_url: Option<String>,
-    /// URL of that broker's management API
-    #[arg(long, env = "LURCHER_MANAGEMENT_URL", hide_env_values = true, value_name = "URL", value_parser = given())]
-    management_url: Option<String>,
-    /// Image of the broker's container, in place of the scenario's
-    #[arg(long, env = "LURCHER_BROKER_IMAGE", value_name = "IMAGE", value_parser = given())]
-    broker_image: Option<String>,
+    #[command(flatten)]
+    broker: WhichBroker,
     /// Folder for records
     #[arg(long, default_value = "reports", value_name = "DIR")]
     out: PathBuf,
@@ -46,12 +38,13 @@ pub(super) struct Arguments {
 /// Events that may wait for the listener.
 const EVENTS: usize = 64;
 /// Exit code of an interrupted run.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// Runs all scenarios one after the other; the exit code, which is the worst of theirs.
 pub(super) fn run(arguments: &Arguments) -> u8 {
     let Some(prepared) = prepare(&arguments.scenarios) else { return super::BAD_INPUT };
-    let chosen: Result<Vec<_>, _> = prepared.into_iter().map(|scenario| choose_broker(arguments, scenario)).collect();
+    let chosen: Result<Vec<_>, _> =
+        prepared.into_iter().map(|scenario| choose_broker(&arguments.broker, scenario)).collect();
     let chosen = match chosen {
         Ok(chosen) => chosen,
         Err(error) => {
@@ -86,7 +79,7 @@ fn worse(one: u8, other: u8) -> u8 {
 }
 
 /// Turns Ctrl-C and termination into the end of the run, however often they come.
-async fn listen_for_signals(interrupt: watch::Sender<bool>) {
+pub(super) async fn listen_for_signals(interrupt: watch::Sender<bool>) {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [Ok(mut interrupted), Ok(mut terminated), Ok(mut hung_up)] = signals else {
@@ -170,30 +163,11 @@ struct Chosen {
 }
 
 /// Puts the broker of the command line, else of the scenario, into the plan: what is recorded is what was run.
-fn choose_broker(arguments: &Arguments, mut prepared: Prepared) -> Result<Chosen, &'static str> {
+fn choose_broker(given: &WhichBroker, mut prepared: Prepared) -> Result<Chosen, &'static str> {
     let written = prepared.scenario.broker.clone().unwrap_or_default();
     let plan = &mut Arc::make_mut(&mut prepared.plan).broker;
-    let Some(amqp) = arguments.broker_url.clone().or(written.url) else {
-        if arguments.management_url.is_some() {
-            return Err(
-                "error: --management-url (or LURCHER_MANAGEMENT_URL) names the management API of a broker that is \
-                        already there, and no URL of that broker is given: add --broker-url, or leave it out",
-            );
-        }
-        if let Some(image) = &arguments.broker_image {
-            plan.use_image(image);
-        }
-        return Ok(Chosen { prepared, external: None });
-    };
-    let management = arguments.management_url.clone().or(written.management_url);
-    plan.use_external(&amqp, management.as_deref());
-    let external = ExternalUrls { amqp: Secret::new(amqp), management: management.map(Secret::new) };
-    Ok(Chosen { prepared, external: Some(external) })
-}
-
-/// A value that is not empty.
-fn given() -> NonEmptyStringValueParser {
-    NonEmptyStringValueParser::new()
+    let external = given.choose(plan, (written.url, written.management_url))?;
+    Ok(Chosen { prepared, external })
 }
 
 fn manner(arguments: &Arguments) -> Manner {

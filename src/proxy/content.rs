@@ -148,6 +148,16 @@ impl Content {
         }
     }
 
+    /// The stamp that its body begins with; of a changed one what it says now.
+    pub fn stamp(&self) -> Option<Stamp> {
+        let body = self.body();
+        let run = u32::from_be_bytes(*body.first_chunk()?);
+        match Stamp::read_body(&body, run) {
+            Reading::Ours(stamp) | Reading::Corrupt(stamp) => Some(stamp),
+            Reading::Foreign => None,
+        }
+    }
+
     /// Flips one bit of its body, drawn from seed and number.
     pub fn corrupt(&mut self, seed: u64, number: u64) {
         let mut body = self.body();

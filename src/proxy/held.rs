@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::content::{Content, Numbered};
 use super::disturbance::{FrameAction, Way};
-use super::rule::Rule;
+use super::rule::{Hit, Rule};
 use crate::amqp::{put_ack, put_nack, put_reject};
 
 /// How messages are settled.
@@ -37,8 +37,8 @@ pub(super) struct Parcel {
     pub invented: Vec<(Content, Arc<Rule>)>,
     /// Copies that come after it: whether flagged, and whose doing they are.
     pub copies: Vec<(bool, Arc<Rule>)>,
-    /// Who flipped a bit of it.
-    pub corrupted: Vec<Arc<Rule>>,
+    /// Who flipped a bit of it, and what became of its stamp by it.
+    pub corrupted: Vec<(Option<Hit>, Arc<Rule>)>,
     /// Whose cut its settlement is.
     pub cuts: Vec<Arc<Rule>>,
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 use super::disturbance::{Disturbance, DisturbanceId, What};
-use super::rule::{Rule, Rules};
+use super::rule::{Hit, Rule, Rules};
 
 /// A way to end a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +112,10 @@ impl Hub {
 
     pub fn done(&self, id: DisturbanceId) -> u64 {
         locked(&self.register).rules.get(id.0 as usize).map_or(0, |rule| rule.done())
+    }
+
+    pub fn hits(&self, id: DisturbanceId) -> Vec<Hit> {
+        locked(&self.register).rules.get(id.0 as usize).map_or_else(Vec::new, |rule| rule.hits())
     }
 
     pub fn is_clear(&self) -> bool {

@@ -38,6 +38,7 @@ use tokio::task::{JoinHandle, JoinSet};
 pub use disturbance::{Direction, Disturbance, DisturbanceId, FrameAction, FrameClass, Picks, What};
 pub use error::ProxyError;
 use hub::Hub;
+pub use rule::Hit;
 
 /// How long to wait where the system gives no more sockets.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(20);
@@ -90,6 +91,12 @@ impl Proxy {
     /// How often it has acted so far; [`What`] says what counts. Still told after its end.
     pub fn done(&self, id: DisturbanceId) -> u64 {
         self.hub.done(id)
+    }
+
+    /// The messages that it has lost, handed over twice, changed, swapped or invented so far, in the order in which it
+    /// did; those without a stamp are not told, nor what other disturbances act on, nor more than the first 10,000.
+    pub fn hits(&self, id: DisturbanceId) -> Vec<Hit> {
+        self.hub.hits(id)
     }
 
     /// Whether no disturbance is at work, none has left an order to be carried out, and nothing is held back.

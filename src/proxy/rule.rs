@@ -1,10 +1,30 @@
-//! Disturbances at work: their counters, and those that one connection is subject to. Uses no room.
+//! Disturbances at work: their counters, whom they hit, and those that one connection is subject to. Uses `stamp`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::disturbance::{Disturbance, FrameClass, Picks, What};
 use super::draw::{self, Lane};
+use crate::stamp::Stamp;
+
+/// Most messages that a rule remembers; what it did is counted beyond it.
+const HITS_MAX: usize = 10_000;
+
+/// A message that a disturbance acted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// The stamp that it had.
+    pub had: Stamp,
+    /// The stamp that it went on with, or that of what was made of it: another one where it was changed or invented.
+    pub became: Stamp,
+}
+
+impl Hit {
+    /// Of a message that kept its stamp; none where it has none.
+    pub(super) fn unchanged(stamp: Option<Stamp>) -> Option<Self> {
+        stamp.map(|stamp| Self { had: stamp, became: stamp })
+    }
+}
 
 /// A disturbance that was begun. Shared by all connections, so that events are counted over all of them.
 #[derive(Debug)]
@@ -13,12 +33,20 @@ pub(super) struct Rule {
     pub disturbance: Disturbance,
     events: AtomicU64,
     done: AtomicU64,
+    hits: Mutex<Vec<Hit>>,
     ended: AtomicBool,
 }
 
 impl Rule {
     pub fn new(id: u64, disturbance: Disturbance) -> Self {
-        Self { id, disturbance, events: AtomicU64::new(0), done: AtomicU64::new(0), ended: AtomicBool::new(false) }
+        Self {
+            id,
+            disturbance,
+            events: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            hits: Mutex::default(),
+            ended: AtomicBool::new(false),
+        }
     }
 
     pub fn what(&self) -> &What {
@@ -55,6 +83,19 @@ impl Rule {
     /// It did what it is for, once more.
     pub fn acted(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The same, and to which message, where that has a stamp.
+    pub fn acted_on(&self, hit: Option<Hit>) {
+        self.acted();
+        // A panic while it was locked cannot leave it half changed: each change is one call.
+        let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = hits.len() < HITS_MAX;
+        hits.extend(hit.filter(|_| has_room));
+    }
+
+    pub fn hits(&self) -> Vec<Hit> {
+        self.hits.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn done(&self) -> u64 {

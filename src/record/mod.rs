@@ -6,6 +6,7 @@ mod fault;
 #[doc(hidden)]
 pub mod fixture;
 pub mod progress;
+mod scenario;
 mod store;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ pub use crate::ledger::account::{Account, Cause, PublisherAccount, QueueAccount,
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
 pub use fault::{FaultCost, FaultRow};
+pub use scenario::ScenarioFacts;
 pub use store::{LATEST, LOG_FILE, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
 
 /// A measured figure to thousandths, as every output can hold it in full.
@@ -146,19 +148,6 @@ pub struct Totals {
     pub disconnects: u64,
     /// Times that the broker blocked a connection.
     pub blocked: u64,
-}
-
-/// The scenario as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScenarioFacts {
-    /// Path that was given.
-    pub path: String,
-    /// Its text, environment variables not filled in, `--set` applied.
-    pub text: String,
-    /// SHA-256 of the text, in hexadecimal.
-    pub sha256: String,
-    /// The `--set` arguments.
-    pub set: Vec<String>,
 }
 
 /// The machine.

@@ -7,6 +7,7 @@ use amq_protocol::protocol::basic::{AMQPMethod as Basic, GetEmpty};
 
 use super::super::channel::cut_by;
 use super::super::held::Parcel;
+use super::super::rule::Hit;
 use super::{
     AMQPClass, Content, Conversation, FrameAction, FrameClass, Kind, Rule, Rules, Settle, Thing, Verdict, Way, What,
     picked,
@@ -43,7 +44,7 @@ impl Conversation {
                 self.hand_over(number, parcel);
                 if let Some((before, rule)) = before {
                     self.swapped -= 1;
-                    rule.acted();
+                    rule.acted_on(Hit::unchanged(before.content.stamp()));
                     self.hand_over(number, before);
                 }
             }
@@ -77,14 +78,16 @@ impl Conversation {
             match *rule.what() {
                 What::Frames { action, .. } => return Fate::Hold(Arc::clone(rule), action),
                 What::LoseDelivered { .. } => {
-                    rule.acted();
+                    rule.acted_on(Hit::unchanged(parcel.content.stamp()));
                     return Fate::Lose;
                 }
                 What::CutBeforeAck { .. } => parcel.cuts.push(Arc::clone(rule)),
                 What::Duplicate { flagged, .. } => parcel.copies.push((flagged, Arc::clone(rule))),
                 What::Corrupt { .. } => {
+                    let had = parcel.content.stamp();
                     parcel.content.corrupt(self.seed, event);
-                    parcel.corrupted.push(Arc::clone(rule));
+                    let hit = had.zip(parcel.content.stamp()).map(|(had, became)| Hit { had, became });
+                    parcel.corrupted.push((hit, Arc::clone(rule)));
                 }
                 What::Swap { .. } => swap = Some(Arc::clone(rule)),
                 What::Invent { .. } => {
@@ -104,18 +107,18 @@ impl Conversation {
         let mut contents = Vec::new();
         for (mut invented, rule) in invented {
             invented.set_tag(channel.deliveries.forge(settles));
+            rule.acted_on(content.stamp().zip(invented.stamp()).map(|(had, became)| Hit { had, became }));
             contents.push(invented);
-            rule.acted();
         }
         content.set_tag(channel.deliveries.pass(tag, settles));
-        corrupted.iter().for_each(|rule| rule.acted());
+        corrupted.into_iter().for_each(|(hit, rule)| rule.acted_on(hit));
         let copies: Vec<Content> = copies
             .into_iter()
             .map(|(flagged, rule)| {
                 let mut copy = content.clone();
                 copy.set_redelivered(flagged);
                 copy.set_tag(channel.deliveries.forge(settles));
-                rule.acted();
+                rule.acted_on(Hit::unchanged(copy.stamp()));
                 copy
             })
             .collect();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::channel::cut_by;
+use super::super::rule::Hit;
 use super::{Content, Conversation, FrameClass, Rule, Rules, Settle, Thing, Verdict, Way, What, picked};
 
 impl Conversation {
@@ -26,7 +27,7 @@ impl Conversation {
             }
             match *rule.what() {
                 What::LoseConfirmed { .. } => {
-                    rule.acted();
+                    rule.acted_on(Hit::unchanged(content.stamp()));
                     return self.lose_confirmed(number);
                 }
                 What::Frames { action, .. } => {

@@ -245,6 +245,36 @@ fn disturbances_of_one_delivery_add_up() {
 }
 
 #[test]
+fn who_was_hit_is_remembered() {
+    let mut bed = Bed::confirming();
+    let lost = bed.begin(What::LoseConfirmed { picks: Picks::only(2) });
+    (1..=3).for_each(|n| drop(bed.say(ToBroker, &publish(&stamped(n, b"rest")))));
+    let picks = |first| Picks { first, every: 1, times: 1 };
+    let rules = [
+        What::LoseDelivered { picks: picks(1) },
+        What::Duplicate { picks: picks(1), flagged: false },
+        What::Corrupt { picks: picks(2) },
+        What::Invent { picks: picks(3) },
+        What::Swap { picks: picks(4) },
+    ]
+    .map(|what| bed.begin(what));
+    (1..=7).for_each(|n| drop(bed.say(ToClient, &deliver(n, &stamped(n, b"rest")))));
+    bed.say(ToClient, &deliver(8, b"no stamp"));
+    let sequences = |rule: &crate::proxy::rule::Rule| -> Vec<(u64, u64)> {
+        rule.hits().iter().map(|hit| (hit.had.sequence, hit.became.sequence)).collect()
+    };
+    assert_eq!(sequences(&lost), [(2, 2)]);
+    assert_eq!([0, 1, 4].map(|which| sequences(&rules[which])), [[(1, 1)], [(2, 2)], [(5, 5)]]);
+    // The corrupt one is no event for it: it has no stamp that could be counted from.
+    assert_eq!(sequences(&rules[3]), [(5, MAX_SEQUENCE - 3)]);
+    let corrupt = rules[2].hits();
+    assert_eq!((corrupt.len(), corrupt[0].had.sequence, corrupt[0].had.run), (1, 3, corrupt[0].became.run));
+    let all = bed.begin(What::LoseDelivered { picks: Picks::ALL });
+    bed.say(ToClient, &deliver(9, b"no stamp"));
+    assert_eq!((all.done(), all.hits().len()), (1, 0), "nobody that could be named");
+}
+
+#[test]
 fn other_channels_may_come_between() {
     let mut bed = Bed::new();
     bed.begin(What::Duplicate { picks: Picks::only(1), flagged: true });
