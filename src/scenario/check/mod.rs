@@ -10,6 +10,7 @@ mod expect;
 mod fault;
 mod fleet;
 mod load;
+mod members;
 mod names;
 mod producer;
 mod queue;
