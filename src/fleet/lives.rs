@@ -165,7 +165,8 @@ impl Lives {
     fn strikes(&self, number: usize, step: Step, stamp: &Stamp) -> Option<Duration> {
         let number = u32::try_from(number).ok()?;
         let mut failures = lock(&self.failures);
-        failures.iter_mut().find_map(|failure| failure.strikes(number, step, stamp))
+        // Each counts its messages, whichever other strikes.
+        failures.iter_mut().filter_map(|failure| failure.strikes(number, step, stamp)).max()
     }
 }
 

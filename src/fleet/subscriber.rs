@@ -1,6 +1,7 @@
 //! One subscriber: receives, journals, works, settles.
 
 mod crashing;
+mod failing;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep};
 
 use super::changes::Changes;
+use super::failing::Failing;
 use super::lives::{Lives, Member, State};
 use super::meters::{ConsumerMeters, add};
 use super::slot::{Held, Slot};
@@ -42,6 +44,16 @@ pub trait Destinations: Send + Sync {
     fn named(&self, name: &str) -> Option<u32>;
 }
 
+/// Where a subscriber lives, and what its fleet has in common.
+pub struct Seat {
+    /// Its connection.
+    pub slot: Arc<Slot>,
+    /// The members of its fleet.
+    pub lives: Arc<Lives>,
+    /// What its fleet fails on purpose; none: nothing.
+    pub failing: Option<Arc<Failing>>,
+}
+
 /// One subscriber's task.
 pub struct SubscriberTask {
     shared: Arc<Shared>,
@@ -52,6 +64,8 @@ pub struct SubscriberTask {
     meters: Arc<ConsumerMeters>,
     destinations: Arc<dyn Destinations>,
     member: Member,
+    /// What its fleet fails on purpose.
+    failing: Option<Arc<Failing>>,
     setup: SubscriberSetup,
     order: Order,
     worker: Option<Worker>,
@@ -96,7 +110,7 @@ impl SubscriberTask {
     /// A subscriber that consumes from the queues called `queue_names`, in the order of the plan's numbers.
     pub fn new(
         shared: &Arc<Shared>,
-        (slot, lives): (Arc<Slot>, &Arc<Lives>),
+        seat: Seat,
         fleet: &Arc<ConsumerFleet>,
         me: Subscriber,
         meters: Arc<ConsumerMeters>,
@@ -114,10 +128,11 @@ impl SubscriberTask {
         Self {
             stage: shared.stage.clone(),
             shared: Arc::clone(shared),
-            slot,
+            slot: seat.slot,
             worker: fleet.work.map(|work| Worker::new(work, me.seed)),
             fleet: Arc::clone(fleet),
-            member: lives.member(me.member),
+            member: seat.lives.member(me.member),
+            failing: seat.failing,
             me,
             meters,
             destinations,
@@ -246,6 +261,9 @@ impl SubscriberTask {
                     return Ok(());
                 }
             }
+            if self.fails(link, delivery, arrival)? {
+                continue;
+            }
             self.step(&mut *link, CrashPoint::AfterEffect, arrival, *seen).await?;
             self.last_tag = delivery.tag;
             self.to_ack.push((arrival.destination, arrival.reading));
@@ -283,7 +301,9 @@ impl SubscriberTask {
         arrivals.clear();
         arrivals.extend(deliveries.iter().map(|(delivery, body)| self.arrival(delivery, body, observed_us)));
         seen.clear();
+        self.note_retries(deliveries, arrivals);
         self.shared.ledger.delivered(&mut self.order, arrivals, seen);
+        self.note_first(deliveries, arrivals, seen);
         self.measure(arrivals, seen, deliveries);
     }
 
@@ -422,6 +442,7 @@ pub fn arrival(
         destination: destinations.of(subscriber, delivery.queue),
         reading,
         redelivered: delivery.redelivered,
+        retried: false,
         observed_us,
         dead_lettered: death
             .and_then(|death| destinations.named(&death.queue).map(|from| (from, Arc::from(death.reason.as_str())))),

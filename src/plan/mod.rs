@@ -8,6 +8,7 @@ pub mod body;
 mod divide;
 pub mod draw;
 pub mod expect;
+pub mod failing;
 pub mod fault;
 pub mod fields;
 pub mod fleet;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use body::{BodyMaker, BodyPlan};
 pub use expect::{Expectation, Metric, Statistic};
+pub use failing::{FailPlan, Failures};
 pub use fault::{
     Broken, Disturbance, FaultPlan, FrameAction, FrameClass, MemberFailure, Members, Picks, Strike, Trigger,
 };

@@ -4,6 +4,7 @@
 
 mod consumers;
 mod expect;
+mod failing;
 mod faults;
 mod load;
 mod members;
@@ -72,7 +73,8 @@ pub fn resolve(
     let limits = load::message_limits(scenario, &mut problems);
     let router = Router::new(&topology);
     let producers = producers::resolve(&scenario.producers, seed, &router, &limits, read_file, &mut problems);
-    let consumers = consumers::resolve(&scenario.consumers, (seed, load.warmup_us), &router, &mut problems);
+    let consumers =
+        consumers::resolve(&scenario.consumers, (seed, load.warmup_us), (&router, &producers), &mut problems);
     topology::let_expire(&mut topology, &producers);
     let fleets = members::Fleets { producers: &producers, consumers: &consumers };
     let faults = faults::resolve(scenario, (seed, &load), &fleets, &mut problems);

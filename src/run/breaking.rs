@@ -35,6 +35,18 @@ pub(super) struct Failing<'a> {
 }
 
 impl<'a> Breakers<'a> {
+    /// Begins what happens to members from the very start, before there is a message: who counts messages misses none.
+    pub(super) fn begin_first(&self, faults: &[FaultPlan]) {
+        for fault in faults.iter().filter(|fault| is_first(fault)) {
+            let Broken::Members { members, failure } = &fault.broken else { continue };
+            for of in members {
+                if let Some(lives) = self.lives.get(&of.fleet) {
+                    lives.begin(fault.id, &of.members, failure);
+                }
+            }
+        }
+    }
+
     /// Waits until nothing stands in the way of this fault.
     pub(super) async fn turn(&self, fault: &FaultPlan) -> Turn<'_> {
         self.drivers.turn(fault).await
@@ -53,9 +65,16 @@ impl<'a> Breakers<'a> {
             known.map(|lives| (Arc::clone(lives), of))
         };
         let members: Vec<_> = members.iter().map(lives).collect::<Result<_, _>>()?;
-        members.iter().for_each(|(lives, of)| lives.begin(fault.id, &of.members, failure));
+        if !is_first(fault) {
+            members.iter().for_each(|(lives, of)| lives.begin(fault.id, &of.members, failure));
+        }
         Ok(Active::Members(Failing { fault, failure, members, done: 0 }))
     }
+}
+
+/// Whether it happens from the start of the warm-up on.
+fn is_first(fault: &FaultPlan) -> bool {
+    fault.trigger.at_us() == Some(0)
 }
 
 impl Active<'_> {

@@ -17,7 +17,8 @@ use crate::client::{Client, QueueSubscription};
 use crate::endpoint::Endpoint;
 use crate::faults::Drivers;
 use crate::fleet::{
-    ConsumerMeters, Lives, MessageMaker, ProducerMeters, PublisherTask, Shared, Slot, Source, SubscriberTask,
+    ConsumerMeters, Failing, Lives, MessageMaker, ProducerMeters, PublisherTask, Seat, Shared, Slot, Source,
+    SubscriberTask,
 };
 use crate::plan::{Broken, ClientKind, ConsumerFleet, FaultPlan, Plan, ProducerFleet, QueueKind, draw};
 
@@ -83,8 +84,9 @@ impl Fleets {
         shared: &Arc<Shared>,
         destinations: &Arc<PlanDestinations>,
     ) -> Result<(), RunError> {
-        for fleet in &plan.consumers {
-            self.subscribe(plan, fleet, &drivers.endpoint(&fleet.name), shared, destinations).await?;
+        for (place, fleet) in plan.consumers.iter().enumerate() {
+            let endpoint = drivers.endpoint(&fleet.name);
+            self.subscribe(plan, (fleet, Failing::new(plan, place)), &endpoint, shared, destinations).await?;
         }
         for fleet in &plan.producers {
             self.attach_publishers(plan, fleet, &drivers.endpoint(&fleet.name), shared).await?;
@@ -107,7 +109,7 @@ impl Fleets {
     async fn subscribe(
         &mut self,
         plan: &Arc<Plan>,
-        fleet: &ConsumerFleet,
+        (fleet, failing): (&ConsumerFleet, Option<Arc<Failing>>),
         endpoint: &Endpoint,
         shared: &Arc<Shared>,
         destinations: &Arc<PlanDestinations>,
@@ -143,9 +145,10 @@ impl Fleets {
                 offset: (plan.topology.queues[number].kind == QueueKind::Stream).then(|| fleet.offset.clone()),
             };
             let slot = Arc::clone(&slots[subscriber.connection as usize]);
+            let seat = Seat { slot, lives: Arc::clone(&lives), failing: failing.clone() };
             let of: Arc<dyn crate::fleet::Destinations> = Arc::clone(destinations) as _;
             let (me, meters) = (subscriber.clone(), Arc::clone(&meters));
-            let task = SubscriberTask::new(shared, (slot, &lives), &fleet, me, meters, of, queue);
+            let task = SubscriberTask::new(shared, seat, &fleet, me, meters, of, queue);
             let (told, tell) = oneshot::channel();
             self.tasks.spawn_on(task.run(told), self.threads.of(placed + subscriber.connection as usize));
             ready.push(tell);

@@ -249,6 +249,7 @@ impl<'a> Run<'a> {
         course.sample_phases(phases);
         let (heal, healing) = channel::channel(false);
         let breakers = Breakers { drivers, lives: fleets.all_lives() };
+        breakers.begin_first(&self.plan.faults);
         let conductor = Conductor { run: self, breakers: &breakers, costs, progress: course.listener() };
         let load = self.warm_up_and_load(fleets, heal, course);
         let (mut faults, (load_ended_us, load_cpu_us)) = tokio::join!(conductor.carry_out(healing), load);

@@ -7,6 +7,7 @@ mod broker;
 mod consumer;
 mod exchange;
 mod expect;
+mod failing;
 mod fault;
 mod fleet;
 mod load;
