@@ -14,7 +14,7 @@ use rig::Held;
 fn scenario(name: &str, consumer: &str, more: &str) -> String {
     format!(
         "schema = 1\nname = \"{name}\"\nseed = 9\n[[queue]]\nname = \"{name}\"\n\
-         [[producer]]\nname = \"out\"\nrouting_key = \"{name}\"\nrate = \"1000/s\"\nmessages = 1_000\n\
+         [[producer]]\nname = \"out\"\nrouting_key = \"{name}\"\nrate = \"300/s\"\nmessages = 1_000\n\
          on_unconfirmed = \"republish\"\n\
          [[consumer]]\nname = \"in\"\nqueue = \"{name}\"\nprefetch = 20\n{consumer}\n{more}\n\
          [load]\nduration = \"30s\"\nmax_lag = \"20s\"\n[expect]\nlost = 0\n"
@@ -85,11 +85,11 @@ fn a_producer_crashes_between_publish_and_confirm() {
 #[test]
 fn a_crash_that_never_came_makes_the_run_invalid() {
     let broker = Held::start();
-    let late = crash("after-ack", "pick = { first = 999, times = 5 }");
+    let late = crash("after-ack", "pick = { first = 901, times = 500 }");
     let ended = broker.rig(&scenario("crash-missed", "", &late)).run().expect_code(4);
     let record = ended.record();
     let reasons = &record.verdict.as_ref().expect("a verdict").reasons;
-    assert!(reasons[0].contains("acted 2 of 5 times"), "{reasons:?}");
+    assert!(reasons[0].contains("acted") && reasons[0].contains("of 500 times"), "{reasons:?}");
 }
 
 #[test]
