@@ -55,6 +55,7 @@ fn deliver(ledger: &Ledger) {
             destination: 0,
             reading: reading(sequence),
             redelivered: false,
+            retried: false,
             observed_us: 0,
             dead_lettered: None,
         };

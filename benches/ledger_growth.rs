@@ -144,7 +144,14 @@ impl Cost {
 fn arrival(publisher: u16, sequence: u64, attempt: u8, redelivered: bool) -> Arrival {
     let stamp = Stamp { run: 1, publisher, attempt, sequence, intended_us: 0, lag_us: 0 };
     let destination = (sequence % QUEUES) as u32;
-    Arrival { destination, reading: Reading::Ours(stamp), redelivered, observed_us: 0, dead_lettered: None }
+    Arrival {
+        destination,
+        reading: Reading::Ours(stamp),
+        redelivered,
+        retried: false,
+        observed_us: 0,
+        dead_lettered: None,
+    }
 }
 
 const EVENTS: [&str; 4] = ["publish", "confirm", "deliver", "consume"];

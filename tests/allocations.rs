@@ -240,6 +240,7 @@ fn arrival(publisher: u16, sequence: u64) -> Arrival {
         destination: (sequence % QUEUES) as u32,
         reading: Reading::Ours(stamp),
         redelivered: false,
+        retried: false,
         observed_us: 100 + sequence % 100_000,
         dead_lettered: None,
     }

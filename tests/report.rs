@@ -253,7 +253,7 @@ fn publisher() -> impl Strategy<Value = PublisherAccount> {
 }
 
 fn queue() -> impl Strategy<Value = QueueAccount> {
-    let counts = prop::array::uniform16(0u64..1 << 40);
+    let counts = prop::array::uniform19(0u64..1 << 40);
     (counts, "[a-z<>,\"&.]{1,12}", prop::collection::btree_map("[a-z_]{1,9}", 0u64..1 << 40, 0..4)).prop_map(
         |(counts, queue, dead_lettered)| {
             let [delivered, consumed, removed_by_rule, left_in_queue, lost, possibly_lost, recovered, rest @ ..] =
@@ -268,6 +268,9 @@ fn queue() -> impl Strategy<Value = QueueAccount> {
                 misrouted,
                 acknowledged,
                 redelivered_flag,
+                requeued,
+                rejected,
+                retried,
             ] = rest;
             let dead: u64 = dead_lettered.values().sum();
             QueueAccount {
@@ -289,6 +292,9 @@ fn queue() -> impl Strategy<Value = QueueAccount> {
                 republished,
                 redelivered,
                 unflagged,
+                requeued,
+                rejected,
+                retried,
                 phantom,
                 corrupt,
                 misordered,

@@ -97,7 +97,9 @@ fn totals(record: &Record) -> Vec<String> {
     let sums = PUBLISHER_COUNTS.iter().map(of_publishers).chain(QUEUE_COUNTS.iter().map(of_queues));
     sums.filter_map(|(word, sum)| {
         let total = counts::total(&record.totals, word)?;
-        (u128::from(total) != sum).then(|| {
+        // It was counted by queue before it was a total.
+        let is_older = word == "redelivered_flag" && total == 0;
+        (u128::from(total) != sum && !is_older).then(|| {
             format!("the totals disagree with the account: `{word}` is {} there and {} here", count(total), count(sum))
         })
     })

@@ -21,6 +21,10 @@ pub struct Counters {
     pub consumed: AtomicU64,
     /// Repeated deliveries.
     pub duplicates: AtomicU64,
+    /// Deliveries failed and given back to their queue.
+    pub requeued: AtomicU64,
+    /// Deliveries failed for good.
+    pub rejected: AtomicU64,
     /// Deliveries received and not yet settled.
     pub unsettled: AtomicI64,
     /// Largest schedule lag since it was last taken, in microseconds.
@@ -44,6 +48,10 @@ pub struct Snapshot {
     pub consumed: u64,
     /// Repeated deliveries.
     pub duplicates: u64,
+    /// Deliveries failed and given back to their queue.
+    pub requeued: u64,
+    /// Deliveries failed for good.
+    pub rejected: u64,
 }
 
 impl Counters {
@@ -58,6 +66,8 @@ impl Counters {
             delivered: load(&self.delivered),
             consumed: load(&self.consumed),
             duplicates: load(&self.duplicates),
+            requeued: load(&self.requeued),
+            rejected: load(&self.rejected),
         }
     }
 

@@ -8,7 +8,9 @@ mod backoff;
 mod changes;
 mod cost;
 mod deaths;
+mod failing;
 mod flights;
+mod lives;
 mod message;
 mod meters;
 mod pace;
@@ -24,11 +26,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub use deaths::{DeathCount, DeathKind, Deaths};
+pub use failing::Failing;
+pub use lives::{Lives, Step};
 pub use message::MessageMaker;
 pub use meters::{ConsumerMeters, Cost, Counters, ProducerMeters, Snapshot};
 pub use publisher::PublisherTask;
 pub use slot::{Slot, Source};
-pub use subscriber::{Destinations, SubscriberTask, arrival};
+pub use subscriber::{Destinations, Seat, SubscriberTask, arrival};
 
 use crate::client::ClientError;
 use crate::ledger::Ledger;

@@ -1,5 +1,8 @@
 //! One subscriber: receives, journals, works, settles.
 
+mod crashing;
+mod failing;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +14,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::changes::Changes;
+use super::failing::Failing;
+use super::lives::{Lives, Member, State};
 use super::meters::{ConsumerMeters, add};
 use super::slot::{Held, Slot};
 use super::work::Worker;
@@ -19,7 +24,7 @@ use crate::client::{ClientError, Deliveries, Delivery, QueueSubscription, Settle
 use crate::latency::Sample;
 use crate::ledger::incidents::IncidentKind;
 use crate::ledger::{Arrival, Order, Seen};
-use crate::plan::{AckPlan, ConsumerFleet, Subscriber};
+use crate::plan::{AckPlan, ConsumerFleet, CrashPoint, Subscriber};
 use crate::stamp::{Reading, STAMP_LEN, Stamp};
 
 /// Most deliveries that are taken at once.
@@ -37,6 +42,16 @@ pub trait Destinations: Send + Sync {
     fn named(&self, name: &str) -> Option<u32>;
 }
 
+/// Where a subscriber lives, and what its fleet has in common.
+pub struct Seat {
+    /// Its connection.
+    pub slot: Arc<Slot>,
+    /// The members of its fleet.
+    pub lives: Arc<Lives>,
+    /// What its fleet fails on purpose; none: nothing.
+    pub failing: Option<Arc<Failing>>,
+}
+
 /// One subscriber's task.
 pub struct SubscriberTask {
     shared: Arc<Shared>,
@@ -46,6 +61,9 @@ pub struct SubscriberTask {
     me: Subscriber,
     meters: Arc<ConsumerMeters>,
     destinations: Arc<dyn Destinations>,
+    member: Member,
+    /// What its fleet fails on purpose.
+    failing: Option<Arc<Failing>>,
     setup: SubscriberSetup,
     order: Order,
     worker: Option<Worker>,
@@ -69,7 +87,9 @@ struct Batch {
 
 /// What a subscriber waits for beside deliveries.
 struct Waits {
-    changes: Changes,
+    changes: Changes<Stage>,
+    /// Of the member's state, where the plan has something in store for it.
+    states: Option<Changes<State>>,
     flush: Pin<Box<Sleep>>,
     /// The flush is set: something waits for its ack batch to fill.
     filling: bool,
@@ -86,7 +106,7 @@ impl SubscriberTask {
     /// A subscriber that consumes from the queues called `queue_names`, in the order of the plan's numbers.
     pub fn new(
         shared: &Arc<Shared>,
-        slot: Arc<Slot>,
+        seat: Seat,
         fleet: &Arc<ConsumerFleet>,
         me: Subscriber,
         meters: Arc<ConsumerMeters>,
@@ -104,9 +124,11 @@ impl SubscriberTask {
         Self {
             stage: shared.stage.clone(),
             shared: Arc::clone(shared),
-            slot,
+            slot: seat.slot,
             worker: fleet.work.map(|work| Worker::new(work, me.seed)),
             fleet: Arc::clone(fleet),
+            member: seat.lives.member(me.member),
+            failing: seat.failing,
             me,
             meters,
             destinations,
@@ -135,6 +157,9 @@ impl SubscriberTask {
         loop {
             let connection_lost = failed.as_ref().filter(|(_, error)| !error.is_channel_only());
             let lost = connection_lost.map(|(held, error)| (held.generation, error));
+            if self.member.revive(&mut self.stage).await.is_err() {
+                break;
+            }
             let Ok(held) = self.slot.get(lost, &mut self.stage.clone()).await else { break };
             let link = tokio::select! {
                 biased;
@@ -145,6 +170,7 @@ impl SubscriberTask {
                 Ok(link) => {
                     let _ = ready.take().map(|ready| ready.send(Ok(())));
                     failures = 0;
+                    self.member.has_channel(true);
                     self.on_link(link).await
                 }
                 Err(error) => match ready.take() {
@@ -155,6 +181,7 @@ impl SubscriberTask {
             };
             self.slot.journal_notices(&*held.connection);
             let Err(error) = outcome else { break };
+            self.member.has_channel(false);
             // What was worked off but not acked comes again: it was not consumed.
             self.forget_unacked();
             if error.is_final() {
@@ -167,8 +194,10 @@ impl SubscriberTask {
                 _ => {}
             }
             failures += 1;
+            // Who died is there again as soon as it may be.
+            let pause = if self.member.has_died() { Duration::ZERO } else { backoff::wait(self.me.seed, failures) };
             tokio::select! {
-                () = tokio::time::sleep(backoff::wait(self.me.seed, failures)) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = reached(&mut self.stage, Stage::Leave) => break,
             }
             failed = Some((held, error));
@@ -186,7 +215,7 @@ impl SubscriberTask {
     }
 
     async fn on_link(&mut self, mut link: Box<dyn SubscriberLink>) -> Result<(), ClientError> {
-        let mut waits = Waits::new(&self.stage);
+        let mut waits = Waits::new(&self.stage, &self.member);
         loop {
             if self.shared.stage() == Stage::Leave {
                 let flushed = self.ack(&mut *link);
@@ -194,11 +223,14 @@ impl SubscriberTask {
                 link.close().await;
                 return flushed;
             }
-            let limit = if self.worker.is_some() { BATCH_AT_WORK } else { BATCH };
-            match waits.wait(&mut *link, &mut self.batch.deliveries, limit, !self.to_ack.is_empty()).await? {
+            self.live().await?;
+            let one_by_one = self.worker.is_some() || self.member.is_planned();
+            let limit = if one_by_one { BATCH_AT_WORK } else { BATCH };
+            let filling = !self.to_ack.is_empty();
+            match waits.wait(&mut *link, &mut self.batch.deliveries, (limit, filling), &self.member).await? {
                 Woken::Received => self.take(&mut *link).await?,
                 Woken::Flush => {
-                    self.ack(&mut *link)?;
+                    self.ack_and_live(&mut *link).await?;
                     self.write_down();
                 }
                 Woken::Changed => {}
@@ -215,7 +247,8 @@ impl SubscriberTask {
             AckPlan::Auto => BATCH,
             AckPlan::Manual { batch } => batch as usize,
         };
-        for ((delivery, _), arrival) in batch.deliveries.iter().zip(&batch.arrivals) {
+        for (((delivery, _), arrival), seen) in batch.deliveries.iter().zip(&batch.arrivals).zip(&batch.seen) {
+            self.step(&mut *link, CrashPoint::BeforeEffect, arrival, *seen).await?;
             if self.worker.is_some() {
                 self.write_down();
                 if self.work().await.is_err() {
@@ -223,14 +256,18 @@ impl SubscriberTask {
                     return Ok(());
                 }
             }
+            if self.fails(link, delivery, arrival)? {
+                continue;
+            }
+            self.step(&mut *link, CrashPoint::AfterEffect, arrival, *seen).await?;
             self.last_tag = delivery.tag;
             self.to_ack.push((arrival.destination, arrival.reading));
             if self.to_ack.len() >= size {
-                self.ack(link)?;
+                self.ack_and_live(link).await?;
             }
         }
         if self.fleet.ack == AckPlan::Auto {
-            self.ack(link)?;
+            self.ack_and_live(link).await?;
         }
         self.write_down();
         batch.deliveries.clear();
@@ -259,7 +296,9 @@ impl SubscriberTask {
         arrivals.clear();
         arrivals.extend(deliveries.iter().map(|(delivery, body)| self.arrival(delivery, body, observed_us)));
         seen.clear();
+        self.note_retries(deliveries, arrivals);
         self.shared.ledger.delivered(&mut self.order, arrivals, seen);
+        self.note_first(deliveries, arrivals, seen);
         self.measure(arrivals, seen, deliveries);
     }
 
@@ -331,8 +370,9 @@ impl SubscriberTask {
 }
 
 impl Waits {
-    fn new(stage: &watch::Receiver<Stage>) -> Self {
-        Self { changes: Changes::of(stage), flush: Box::pin(sleep(FLUSH_AFTER)), filling: false }
+    fn new(stage: &watch::Receiver<Stage>, member: &Member) -> Self {
+        let states = member.is_planned().then(|| Changes::of(member.states()));
+        Self { changes: Changes::of(stage), states, flush: Box::pin(sleep(FLUSH_AFTER)), filling: false }
     }
 
     /// Waits for deliveries, takes up to `limit`, and where an ack batch is `filling`, waits only so long.
@@ -340,17 +380,23 @@ impl Waits {
         &mut self,
         link: &mut dyn SubscriberLink,
         deliveries: &mut Deliveries,
-        limit: usize,
-        filling: bool,
+        (limit, filling): (usize, bool),
+        member: &Member,
     ) -> Result<Woken, ClientError> {
         if filling && !self.filling {
             self.flush.as_mut().reset(Instant::now() + FLUSH_AFTER);
         }
         self.filling = filling;
         deliveries.clear();
-        poll_fn(|cx| match link.poll_receive(cx, deliveries, limit) {
-            Poll::Ready(received) => Poll::Ready(received.map(|()| Woken::Received)),
-            Poll::Pending => self.poll_others(cx).map(Ok),
+        poll_fn(|cx| {
+            // Who stands still, or is dead, takes nothing.
+            if member.is_stalled() || member.has_died() {
+                return Poll::Ready(Ok(Woken::Changed));
+            }
+            match link.poll_receive(cx, deliveries, limit) {
+                Poll::Ready(received) => Poll::Ready(received.map(|()| Woken::Received)),
+                Poll::Pending => self.poll_others(cx).map(Ok),
+            }
         })
         .await
     }
@@ -360,7 +406,8 @@ impl Waits {
             self.filling = false;
             return Poll::Ready(Woken::Flush);
         }
-        if self.changes.poll(cx).is_ready() {
+        let state_changed = self.states.as_mut().is_some_and(|states| states.poll(cx).is_ready());
+        if self.changes.poll(cx).is_ready() || state_changed {
             return Poll::Ready(Woken::Changed);
         }
         Poll::Pending
@@ -385,6 +432,7 @@ pub fn arrival(
         destination: destinations.of(subscriber, delivery.queue),
         reading,
         redelivered: delivery.redelivered,
+        retried: false,
         observed_us,
         dead_lettered: death
             .and_then(|death| destinations.named(&death.queue).map(|from| (from, Arc::from(death.reason.as_str())))),

@@ -93,6 +93,15 @@ pub struct QueueAccount {
     pub redelivered: u64,
     /// Repeated deliveries that the broker did not flag.
     pub unflagged: u64,
+    /// Deliveries that a consumer failed and gave back to the queue.
+    #[serde(default)]
+    pub requeued: u64,
+    /// Deliveries that a consumer failed for good: dead-lettered, or dropped where there is no dead-letter exchange.
+    #[serde(default)]
+    pub rejected: u64,
+    /// Repeated deliveries of messages that the consumer had failed before: attempts, and no duplicates.
+    #[serde(default)]
+    pub retried: u64,
     /// Deliveries of messages that this run never sent.
     pub phantom: u64,
     /// Deliveries whose checksum does not match.

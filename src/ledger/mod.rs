@@ -50,10 +50,14 @@ pub struct Destination {
 /// A rule by which a queue removes messages and leaves no trace of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
+    /// Its consumers reject messages without requeue. They count it, and so does the broker.
+    Rejected,
     /// A time to live. The broker counts it.
     Expiry,
     /// A length limit that drops the oldest. The broker counts it.
     Length,
+    /// A limit on deliveries, which consumers that give messages back may reach. The broker counts it.
+    DeliveryLimit,
     /// A stream's retention, which nobody counts.
     Retention,
 }
@@ -86,6 +90,8 @@ pub struct Arrival {
     pub reading: Reading,
     /// The broker's redelivered flag.
     pub redelivered: bool,
+    /// Its consumer asked for it, by failing the delivery before.
+    pub retried: bool,
     /// When, in microseconds on the run's clock.
     pub observed_us: u64,
     /// Destination that it was dead-lettered from, by number, and the reason.
@@ -99,6 +105,8 @@ pub enum Seen {
     First,
     /// A repeated delivery.
     Repeated(Cause),
+    /// A repeated delivery that its consumer asked for: another attempt, and no duplicate.
+    Retried,
     /// Not a message of this run.
     Phantom,
     /// Its checksum does not match.
@@ -211,7 +219,10 @@ impl Ledger {
         let mut tally = Tallying::new(self);
         let mut books = OpenBook::new(self);
         for arrival in arrivals {
-            let made = self.arrive(&mut books, arrival, true);
+            let made = match self.arrive(&mut books, arrival, true) {
+                Seen::Repeated(Cause::Redelivered | Cause::Unflagged) if arrival.retried => Seen::Retried,
+                made => made,
+            };
             let counts = tally.of(arrival.destination);
             counts.delivered += 1;
             counts.redelivered_flag += u64::from(arrival.redelivered);
@@ -228,6 +239,7 @@ impl Ledger {
                     });
                     self.offend(ViolationClass::Duplicate, Some(cause), arrival);
                 }
+                (Seen::Retried, _) => self.tally(arrival.destination, |queue| queue.retried += 1),
                 _ => {}
             }
             seen.push(made);
@@ -247,6 +259,11 @@ impl Ledger {
             consumed += is_new;
         }
         consumed
+    }
+
+    /// A consumer failed a delivery, and gave it back to its queue or had it leave.
+    pub fn refused(&self, destination: u32, requeued: bool) {
+        self.tally(destination, |queue| *(if requeued { &mut queue.requeued } else { &mut queue.rejected }) += 1);
     }
 
     /// The audit found messages in a queue after the drain.

@@ -182,7 +182,8 @@ impl Ledger {
     fn share_losses(&self, missing: &[MissingCounts], queues: &mut [QueueAccount]) {
         let mut sharing: BTreeMap<(Rule, &str), Vec<usize>> = BTreeMap::new();
         for (to, about) in self.destinations.iter().enumerate().filter(|(to, _)| missing[*to][CONFIRMED] > 0) {
-            let counted = about.rules.iter().filter(|rule| **rule != Rule::Retention);
+            // What consumers rejected is known for each queue.
+            let counted = about.rules.iter().filter(|rule| !matches!(rule, Rule::Retention | Rule::Rejected));
             counted.for_each(|rule| sharing.entry((*rule, about.kind)).or_default().push(to));
         }
         for sharers in sharing.into_values().filter(|sharers| sharers.len() > 1) {
@@ -317,21 +318,26 @@ fn take_from(
 ) -> MissingCounts {
     let mut removed = MissingCounts::default();
     for rule in &about.rules {
-        let mut left = match budget.as_deref_mut().filter(|_| *rule != Rule::Retention) {
-            Some(budget) => budget.get_mut(&(*rule, about.kind.to_owned())),
+        let is_counted = budget.is_some() && *rule != Rule::Retention;
+        if !is_counted && *rule != Rule::Rejected {
             // Nobody counts: the rule is believed, as far as the broker has taken a message at all.
-            None => {
-                queue.removed_unverified += missing[CONFIRMED] + missing[UNANSWERED];
-                return [removed[CONFIRMED] + missing[CONFIRMED], removed[UNANSWERED] + missing[UNANSWERED], 0];
-            }
-        };
+            queue.removed_unverified += missing[CONFIRMED] + missing[UNANSWERED];
+            return [removed[CONFIRMED] + missing[CONFIRMED], removed[UNANSWERED] + missing[UNANSWERED], 0];
+        }
+        let counter = budget.as_deref_mut().and_then(|budget| budget.get_mut(&(*rule, about.kind.to_owned())));
+        let by_broker = counter.as_deref().copied().unwrap_or(if is_counted { 0 } else { u64::MAX });
+        // Consumers know what they have rejected, also where nobody else counts.
+        let by_consumers = if *rule == Rule::Rejected { queue.rejected } else { u64::MAX };
+        let most = by_broker.min(by_consumers);
+        let mut left = most;
         for (missing, removed) in missing.iter_mut().zip(&mut removed) {
-            let taken = left.as_deref().map_or(0, |left| (*missing).min(*left));
+            let taken = (*missing).min(left);
             *missing -= taken;
             *removed += taken;
-            if let Some(left) = left.as_deref_mut() {
-                *left -= taken;
-            }
+            left -= taken;
+        }
+        if let Some(counter) = counter {
+            *counter -= most - left;
         }
     }
     removed

@@ -45,7 +45,14 @@ fn stamp(publisher: u16, sequence: u64, attempt: u8) -> Stamp {
 }
 
 fn arrival(destination: u32, stamp: Stamp, redelivered: bool) -> Arrival {
-    Arrival { destination, reading: Reading::Ours(stamp), redelivered, observed_us: 99, dead_lettered: None }
+    Arrival {
+        destination,
+        reading: Reading::Ours(stamp),
+        redelivered,
+        retried: false,
+        observed_us: 99,
+        dead_lettered: None,
+    }
 }
 
 fn account(ledger: &Ledger) -> Account {
@@ -152,6 +159,57 @@ fn duplicates_are_attributed() {
     );
     let queue = &account(&ledger).queues[0];
     assert_eq!((queue.republished, queue.redelivered, queue.unflagged, queue.redelivered_flag), (1, 2, 1, 2));
+}
+
+#[test]
+fn what_a_consumer_takes_again_is_an_attempt_and_no_duplicate() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..2);
+    let again = |sequence, attempt| Arrival { retried: true, ..arrival(0, stamp(0, sequence, attempt), true) };
+    let arrivals = [
+        arrival(0, stamp(0, 0, 0), false),
+        again(0, 0),
+        // Back by way of a dead-letter exchange: the broker does not say so.
+        Arrival { redelivered: false, ..again(0, 0) },
+        // Nobody asked for this one.
+        arrival(0, stamp(0, 0, 0), true),
+        // The first time that the ledger hears of it.
+        again(1, 0),
+    ];
+    let mut seen = Vec::new();
+    ledger.delivered(&mut Order::default(), &arrivals, &mut seen);
+    use Seen::{First, Repeated, Retried};
+    assert_eq!(seen, [First, Retried, Retried, Repeated(Cause::Redelivered), First]);
+    ledger.refused(0, true);
+    ledger.refused(0, true);
+    ledger.refused(0, false);
+    let account = account(&ledger);
+    let queue = &account.queues[0];
+    assert_eq!((queue.requeued, queue.rejected, queue.retried, queue.redelivered), (2, 1, 2, 1));
+    assert_eq!((queue.delivered, queue.redelivered_flag), (5, 3));
+    assert!(account.violations.iter().filter(|offence| offence.class == ViolationClass::Duplicate).count() == 1);
+}
+
+#[test]
+fn what_consumers_rejected_is_removed_as_far_as_they_and_the_broker_agree() {
+    // Rejected by the consumers, as the broker counts; removed and lost.
+    for (rejected, counted, expected) in [
+        (30, Some(30), (30, 70)),
+        (30, Some(100), (30, 70)),
+        (100, Some(20), (20, 80)),
+        (30, None, (30, 70)),
+        (0, None, (0, 100)),
+    ] {
+        let ledger = Ledger::new(RUN, 1, vec![destination("a", &[Rule::Rejected])], Arc::new(InTurn(vec![vec![0]])));
+        confirm(&ledger, 0, 0..100);
+        (0..rejected).for_each(|_| ledger.refused(0, false));
+        let by_rule = |count: u64| BTreeMap::from([((Rule::Rejected, "classic".to_owned()), count)]);
+        let removed = counted.map_or(RemovalEvidence::Unknown, |count| RemovalEvidence::Counted(by_rule(count)));
+        let account = ledger.account(&Evidence { foretold: &Nothing, removed, audited: true });
+        let queue = &account.queues[0];
+        assert_eq!((queue.removed_by_rule, queue.lost), expected, "{rejected} rejected");
+        assert_eq!((queue.imbalance(), queue.removed_unverified), (0, 0));
+    }
 }
 
 #[test]

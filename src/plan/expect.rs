@@ -137,7 +137,7 @@ pub const PUBLISHER_COUNTS: [&str; 8] =
     ["planned", "published", "confirmed", "nacked", "returned", "unconfirmed", "sent", "unsent"];
 
 /// The ledger's words that are counted per queue.
-pub const QUEUE_COUNTS: [&str; 15] = [
+pub const QUEUE_COUNTS: [&str; 19] = [
     "delivered",
     "consumed",
     "lost",
@@ -147,6 +147,10 @@ pub const QUEUE_COUNTS: [&str; 15] = [
     "republished",
     "redelivered",
     "unflagged",
+    "redelivered_flag",
+    "requeued",
+    "rejected",
+    "retried",
     "phantom",
     "corrupt",
     "misordered",
@@ -159,8 +163,8 @@ pub const QUEUE_COUNTS: [&str; 15] = [
 pub const CONNECTION_COUNTS: [&str; 2] = ["disconnects", "blocked"];
 
 /// All the ledger's words, as in `totals` of `run.json`.
-pub const COUNTS: [&str; 25] = {
-    let mut all = [""; 25];
+pub const COUNTS: [&str; 29] = {
+    let mut all = [""; 29];
     let (publishers, others) = all.split_at_mut(PUBLISHER_COUNTS.len());
     let (queues, connections) = others.split_at_mut(QUEUE_COUNTS.len());
     publishers.copy_from_slice(&PUBLISHER_COUNTS);

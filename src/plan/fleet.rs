@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Again, Arguments, BodyPlan, ClientKind, PrefetchScope, RateProfile, StreamOffset, draw};
+use super::{Again, Arguments, BodyPlan, ClientKind, FailPlan, PrefetchScope, RateProfile, StreamOffset, draw};
 
 /// A fleet of producers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -208,6 +208,9 @@ pub struct ConsumerFleet {
     pub poll_us: Option<u64>,
     /// Simulated work.
     pub work: Option<WorkPlan>,
+    /// What it fails on purpose; none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail: Option<FailPlan>,
     /// `x-priority`.
     pub priority: i32,
     /// Where in a stream to begin.

@@ -8,6 +8,7 @@ pub mod body;
 mod divide;
 pub mod draw;
 pub mod expect;
+pub mod failing;
 pub mod fault;
 pub mod fields;
 pub mod fleet;
@@ -20,7 +21,10 @@ use serde::{Deserialize, Serialize};
 
 pub use body::{BodyMaker, BodyPlan};
 pub use expect::{Expectation, Metric, Statistic};
-pub use fault::{Broken, Disturbance, FaultPlan, FrameAction, FrameClass, Picks, Trigger};
+pub use failing::{FailPlan, Failures};
+pub use fault::{
+    Broken, Disturbance, FaultPlan, FrameAction, FrameClass, MemberFailure, Members, Picks, Strike, Trigger,
+};
 pub use fields::{FieldError, Fields, Moment};
 pub use fleet::{AckPlan, ConfirmPlan, ConsumerFleet, Message, ProducerFleet, Publisher, Route, Subscriber, WorkPlan};
 pub use resolve::{PlanError, resolve};
@@ -29,7 +33,7 @@ pub use topology::{BindingPlan, ExchangePlan, QueuePlan, TopologyPlan};
 
 pub use crate::scenario::broker::{Network, Provider};
 pub use crate::scenario::consumer::{PrefetchScope, StreamOffset};
-pub use crate::scenario::fault::{Direction, Family, FaultKind};
+pub use crate::scenario::fault::{CrashPoint, Direction, Family, FaultKind};
 pub use crate::scenario::producer::{Again, ClientKind};
 pub use crate::scenario::topology::{ExchangeKind, QueueKind};
 

@@ -4,8 +4,10 @@
 
 mod consumers;
 mod expect;
+mod failing;
 mod faults;
 mod load;
+mod members;
 mod producers;
 mod topology;
 mod values;
@@ -71,9 +73,11 @@ pub fn resolve(
     let limits = load::message_limits(scenario, &mut problems);
     let router = Router::new(&topology);
     let producers = producers::resolve(&scenario.producers, seed, &router, &limits, read_file, &mut problems);
-    let consumers = consumers::resolve(&scenario.consumers, (seed, load.warmup_us), &router, &mut problems);
+    let consumers =
+        consumers::resolve(&scenario.consumers, (seed, load.warmup_us), (&router, &producers), &mut problems);
     topology::let_expire(&mut topology, &producers);
-    let faults = faults::resolve(scenario, seed, &load, &mut problems);
+    let fleets = members::Fleets { producers: &producers, consumers: &consumers };
+    let faults = faults::resolve(scenario, (seed, &load), &fleets, &mut problems);
     let expect = expect::resolve(scenario, &topology, &mut problems);
     let plan = Plan {
         schema: scenario.schema,

@@ -4,7 +4,7 @@
 //! alternate exchanges and sender-selected distribution); what they do not foretell, the audit would call misrouted.
 
 mod headers;
-mod topic;
+pub(super) mod topic;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -8,6 +8,7 @@ pub mod fixture;
 pub mod progress;
 mod scenario;
 mod store;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ pub use crate::plan::Plan;
 pub use fault::{FaultCost, FaultRow};
 pub use scenario::ScenarioFacts;
 pub use store::{LATEST, LOG_FILE, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
+pub use verdict::Verdict;
 
 /// A measured figure to thousandths, as every output can hold it in full.
 pub fn thousandths(figure: f64) -> f64 {
@@ -132,6 +134,18 @@ pub struct Totals {
     pub redelivered: u64,
     /// Repeated deliveries that the broker did not flag.
     pub unflagged: u64,
+    /// Deliveries that the broker flagged as redelivered, repeated or not.
+    #[serde(default)]
+    pub redelivered_flag: u64,
+    /// Deliveries that consumers failed and gave back.
+    #[serde(default)]
+    pub requeued: u64,
+    /// Deliveries that consumers failed for good.
+    #[serde(default)]
+    pub rejected: u64,
+    /// Deliveries of what consumers had failed before: no duplicates.
+    #[serde(default)]
+    pub retried: u64,
     /// Deliveries of messages never sent in this run.
     pub phantom: u64,
     /// Deliveries whose checksum does not match.
@@ -379,6 +393,12 @@ pub struct Interval {
     pub consumed: u64,
     /// Repeated deliveries.
     pub duplicates: u64,
+    /// Deliveries failed and given back to their queue (consumers).
+    #[serde(default)]
+    pub requeued: u64,
+    /// Deliveries failed for good (consumers).
+    #[serde(default)]
+    pub rejected: u64,
     /// Latency that counts for this fleet: confirms for producers, end to end for consumers, from the intended time.
     pub latency: Option<LatencyPoint>,
     /// The same from the actual send.
@@ -417,42 +437,6 @@ pub struct Judgement {
     pub reasons: Vec<String>,
     /// Each expectation with what was measured.
     pub checks: Vec<Check>,
-}
-
-/// The four words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Every expectation held.
-    Pass,
-    /// Not enough evidence.
-    Inconclusive,
-    /// An expectation did not hold.
-    Fail,
-    /// The measurement itself cannot be trusted.
-    Invalid,
-}
-
-impl Verdict {
-    /// The exit code of the process.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Pass => 0,
-            Self::Fail => 1,
-            Self::Inconclusive => 3,
-            Self::Invalid => 4,
-        }
-    }
-
-    /// The word as it is written everywhere.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Inconclusive => "inconclusive",
-            Self::Invalid => "invalid",
-        }
-    }
 }
 
 /// One expectation with what was measured.

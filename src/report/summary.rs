@@ -83,7 +83,7 @@ pub fn value(rows: &[Row], metric: &str) -> Option<Figure> {
 }
 
 /// The ledger's words with their counts, in the order of a message's way.
-pub fn totals(totals: &Totals) -> [(&'static str, u64); 25] {
+pub fn totals(totals: &Totals) -> [(&'static str, u64); 29] {
     let Totals {
         planned,
         published,
@@ -102,6 +102,10 @@ pub fn totals(totals: &Totals) -> [(&'static str, u64); 25] {
         republished,
         redelivered,
         unflagged,
+        redelivered_flag,
+        requeued,
+        rejected,
+        retried,
         phantom,
         corrupt,
         misordered,
@@ -129,6 +133,10 @@ pub fn totals(totals: &Totals) -> [(&'static str, u64); 25] {
         ("republished", republished),
         ("redelivered", redelivered),
         ("unflagged", unflagged),
+        ("redelivered_flag", redelivered_flag),
+        ("requeued", requeued),
+        ("rejected", rejected),
+        ("retried", retried),
         ("phantom", phantom),
         ("corrupt", corrupt),
         ("misordered", misordered),

@@ -319,6 +319,8 @@ fn removed_by_rule(counters: &BTreeMap<String, u64>) -> RemovalEvidence {
         let rule = match reason {
             "expired" => Rule::Expiry,
             "maxlen" => Rule::Length,
+            "rejected" => Rule::Rejected,
+            "delivery_limit" => Rule::DeliveryLimit,
             _ => return None,
         };
         Some(((rule, kind.to_owned()), *count))
@@ -373,6 +375,10 @@ pub(super) fn totals(account: &Account, disconnects: u64, blocked: u64) -> Total
         republished,
         redelivered,
         unflagged,
+        redelivered_flag: queued(|q| q.redelivered_flag),
+        requeued: queued(|q| q.requeued),
+        rejected: queued(|q| q.rejected),
+        retried: queued(|q| q.retried),
         phantom: queued(|q| q.phantom),
         corrupt: queued(|q| q.corrupt),
         misordered: queued(|q| q.misordered),

@@ -37,7 +37,8 @@ impl PlanDestinations {
                 made.add_readers(plan, number, queue);
             }
             if made.destinations.len() as u32 == first {
-                made.destinations.push(destination(queue.name.clone(), queue, false));
+                let about = destination(queue.name.clone(), queue, false);
+                made.destinations.push(Destination { rules: with_failures(plan, number, about.rules), ..about });
             }
             made.by_queue.push((first..made.destinations.len() as u32).collect());
         }
@@ -57,6 +58,24 @@ impl PlanDestinations {
             }
         }
     }
+}
+
+/// The rules of a queue, with those by which what its consumers fail may be gone.
+fn with_failures(plan: &Plan, number: usize, mut rules: Vec<Rule>) -> Vec<Rule> {
+    let queue = &plan.topology.queues[number];
+    let fleets = plan.consumers.iter().filter(|fleet| fleet.queues.contains(&number));
+    let thens: Vec<_> = fleets.filter_map(|fleet| fleet.fail.as_ref()).flat_map(|fail| &fail.rules).collect();
+    if queue.dead_letter.is_some() {
+        return rules;
+    }
+    // What consumers have rejected they know best: it explains first what is missing.
+    if thens.iter().any(|rule| !rule.then.requeues()) {
+        rules.insert(0, Rule::Rejected);
+    }
+    if thens.iter().any(|rule| rule.then.requeues()) && queue.removal_rules.contains(&RemovalRule::DeliveryLimit) {
+        rules.push(Rule::DeliveryLimit);
+    }
+    rules
 }
 
 fn destination(name: String, queue: &QueuePlan, may_skip_head: bool) -> Destination {

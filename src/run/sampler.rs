@@ -218,6 +218,8 @@ fn row(blank: &Interval, fleet: &str, now: &Snapshot, before: &Snapshot) -> Inte
         delivered: now.delivered - before.delivered,
         consumed: now.consumed - before.consumed,
         duplicates: now.duplicates - before.duplicates,
+        requeued: now.requeued - before.requeued,
+        rejected: now.rejected - before.rejected,
         ..blank.clone()
     }
 }

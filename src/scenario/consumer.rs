@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::either::{text_or_table, text_or_table_schema};
+use super::failing::{FailRule, OneOrMany, one_or_many};
 use super::producer::ClientKind;
 use crate::units::Span;
 
@@ -33,6 +34,10 @@ pub struct Consumer {
     pub poll: Option<Span>,
     /// Simulated work for each message. Default none.
     pub work: Option<Work>,
+    /// What the consumers fail on purpose: one rule, or a list of them. Default: nothing.
+    #[serde(default, deserialize_with = "one_or_many")]
+    #[schemars(with = "Option<OneOrMany>")]
+    pub fail: Option<Vec<FailRule>>,
     /// Priority of the consumer (`x-priority`). Default 0.
     pub priority: Option<i32>,
     /// Where in a stream to begin. Default `first`.

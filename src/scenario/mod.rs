@@ -9,6 +9,7 @@ pub mod consumer;
 mod diagnostic;
 pub mod either;
 mod environment;
+pub mod failing;
 pub mod fault;
 mod key;
 pub mod load;

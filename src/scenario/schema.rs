@@ -9,8 +9,8 @@ use super::{SCHEMA, Scenario};
 
 /// Names of metrics in `[expect]`: their first word, and what may follow it. `plan` reads them exactly.
 const METRICS: &str = "^(planned|published|confirmed|nacked|returned|unconfirmed|sent|unsent|delivered|consumed|lost|\
-possibly_lost|recovered|duplicates|republished|redelivered|unflagged|phantom|corrupt|misordered|dead_lettered|\
-removed_by_rule|left_in_queue|disconnects|blocked)(\\..+)?$|\
+possibly_lost|recovered|duplicates|republished|redelivered|unflagged|redelivered_flag|requeued|rejected|retried|\
+phantom|corrupt|misordered|dead_lettered|removed_by_rule|left_in_queue|disconnects|blocked)(\\..+)?$|\
 ^(end_to_end|end_to_end_from_send|confirm|confirm_from_send|schedule_lag|time_to_dead_letter)(\\..+)?\
 \\.(p[0-9.]+|min|max|mean|count)$|\
 ^throughput\\.(published|confirmed|delivered|consumed)(\\..+)?$|\

@@ -96,6 +96,38 @@ pub async fn a_rejected_message_tells_of_its_death(bench: &Bench<'_>) {
     connection.close(PATIENCE).await;
 }
 
+/// One by one, as `basic.nack` also can.
+pub async fn a_nacked_message_goes_where_it_is_sent(bench: &Bench<'_>) {
+    let dead = bench.queue(json!({})).await;
+    let arguments = json!({ "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead.name });
+    let queue = bench.queue(arguments).await;
+    bench.fill(&queue.name, 3).await;
+    let (connection, mut link) = bench.subscribe(&queue.name).await;
+    received(link.as_mut(), 3).await;
+    link.settle_in_time(2, false, Settle::Nack { requeue: false }).await.unwrap();
+    link.settle_in_time(3, false, Settle::Nack { requeue: true }).await.unwrap();
+    let again = received(link.as_mut(), 1).await;
+    assert!(again[0].redelivered && sequence(&again[0]) == 2);
+    bench.wait_ready(&dead.name, 1).await;
+    connection.close(PATIENCE).await;
+    bench.wait_ready(&queue.name, 2).await;
+}
+
+pub async fn an_ack_of_many_passes_over_what_was_given_back(bench: &Bench<'_>) {
+    let queue = bench.queue(json!({})).await;
+    bench.fill(&queue.name, 10).await;
+    let (connection, mut link) = bench.subscribe(&queue.name).await;
+    received(link.as_mut(), 10).await;
+    link.settle(4, false, Settle::Nack { requeue: true }).unwrap();
+    link.settle(7, false, Settle::Requeue).unwrap();
+    link.settle(10, true, Settle::Ack).unwrap();
+    let again = received(link.as_mut(), 2).await;
+    assert_eq!(again.iter().map(sequence).collect::<std::collections::BTreeSet<_>>(), [3, 6].into());
+    link.flush().await.unwrap();
+    connection.close(PATIENCE).await;
+    bench.wait_ready(&queue.name, 2).await;
+}
+
 pub async fn auto_ack_settles_on_sending(bench: &Bench<'_>) {
     let queue = bench.queue(json!({})).await;
     bench.fill(&queue.name, 100).await;

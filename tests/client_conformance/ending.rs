@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lurcher::client::{ClientError, Notice, PublisherSetup, SubscriberSetup};
+use lurcher::client::{ClientError, Notice, PublisherSetup, Settle, SubscriberSetup};
 use lurcher::endpoint::{Credentials, Endpoint, Secret};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -57,6 +57,39 @@ pub async fn a_lost_connection_fails_what_is_in_flight(bench: &Bench<'_>) {
     let error = publisher_failure(link.as_mut()).await;
     assert!(matches!(error, ClientError::ConnectionLost { .. }), "{error:?}");
     connection.close(PATIENCE).await;
+}
+
+/// A process that dies: what it had flushed is with the broker, and nothing else of it is. Its prefetch window comes
+/// again, flagged.
+pub async fn what_was_flushed_outlives_a_cut(bench: &Bench<'_>) {
+    let queue = bench.queue(json!({})).await;
+    for poll in [None, Some(Duration::from_millis(1))] {
+        bench.fill(&queue.name, 10).await;
+        let connection = bench.connect().await;
+        let with = SubscriberSetup { poll, ..subscription(&[&queue.name]) };
+        let mut link = connection.open_subscriber(&with).await.unwrap();
+        received(link.as_mut(), 10).await;
+        link.settle(4, true, Settle::Ack).unwrap();
+        within("the broker's answer", link.flush()).await.unwrap();
+        connection.cut("dead");
+        let error = subscriber_failure(link.as_mut()).await;
+        assert!(matches!(&error, ClientError::ConnectionLost { reason } if reason == "dead"), "{error:?}");
+        assert!(link.settle(10, true, Settle::Ack).is_err() || link.flush().await.is_err(), "it is dead");
+        bench.wait_ready(&queue.name, 6).await;
+        let (next, mut link) = bench.subscribe(&queue.name).await;
+        assert!(received(link.as_mut(), 6).await.iter().all(|delivery| delivery.redelivered));
+        link.settle_in_time(6, true, Settle::Ack).await.unwrap();
+        link.flush().await.unwrap();
+        next.close(PATIENCE).await;
+    }
+
+    let connection = bench.connect().await;
+    let mut link = connection.open_publisher(&setup()).await.unwrap();
+    publish(link.as_mut(), (0..100).map(|n| message(&queue.name, n))).await.unwrap();
+    within("the broker's answer", link.flush()).await.unwrap();
+    connection.cut("dead");
+    drop(link);
+    bench.wait_ready(&queue.name, 100).await;
 }
 
 pub async fn alarms_are_noticed(bench: &Bench<'_>) {

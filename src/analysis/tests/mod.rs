@@ -239,6 +239,7 @@ fn consumer() -> ConsumerFleet {
         ack: AckPlan::Manual { batch: 1 },
         poll_us: None,
         work: None,
+        fail: None,
         priority: 0,
         offset: StreamOffset::First,
         subscribers: vec![Subscriber { id: 0, member: 0, connection: 0, queues: vec![0], seed: 2, start_us: 0 }],

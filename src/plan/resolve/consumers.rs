@@ -1,11 +1,12 @@
 //! Fleets of consumers: their subscribers, and which queues are whose.
 
 use super::Problems;
+use super::failing;
 use super::producers::members;
 use super::values::listed;
 use crate::plan::draw::{self, Lane};
 use crate::plan::routing::Router;
-use crate::plan::{AckPlan, ConsumerFleet, PrefetchScope, StreamOffset, Subscriber, WorkPlan};
+use crate::plan::{AckPlan, ConsumerFleet, PrefetchScope, ProducerFleet, StreamOffset, Subscriber, WorkPlan};
 use crate::scenario::Consumer;
 use crate::scenario::consumer::{Ack, Work};
 use crate::units::Span;
@@ -18,7 +19,7 @@ const DEFAULT_BATCH: u32 = 1;
 pub(super) fn resolve(
     consumers: &[Consumer],
     (seed, warmup_us): (u64, u64),
-    router: &Router<'_>,
+    (router, producers): (&Router<'_>, &[ProducerFleet]),
     problems: &mut Problems,
 ) -> Vec<ConsumerFleet> {
     let mut first_id = 0;
@@ -37,6 +38,10 @@ pub(super) fn resolve(
             ack: ack(&path, consumer.ack, problems),
             poll_us: consumer.poll.map(Span::as_us),
             work: consumer.work.map(|written| work(&path, written, problems)),
+            fail: consumer
+                .fail
+                .as_ref()
+                .map(|rules| failing::resolve(&path, rules, (seed, place), producers, problems)),
             priority: consumer.priority.unwrap_or(0),
             offset: consumer.offset.clone().unwrap_or(StreamOffset::First),
             subscribers,

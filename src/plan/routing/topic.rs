@@ -1,7 +1,7 @@
 //! Patterns of topic exchanges: `*` is one word, `#` any number of them, words are separated by dots.
 
 /// The words of a routing key or a pattern; an empty one has none, as in the broker.
-pub(super) fn words(text: &str) -> Vec<&str> {
+pub(in crate::plan) fn words(text: &str) -> Vec<&str> {
     if text.is_empty() { Vec::new() } else { text.split('.').collect() }
 }
 
@@ -9,7 +9,7 @@ pub(super) fn words(text: &str) -> Vec<&str> {
 ///
 /// Every `#` first takes nothing; on a mismatch the latest one takes a word more. Earlier ones need no second try,
 /// because the latest could take whatever they would leave: at most `key × pattern` steps.
-pub(super) fn matches(pattern: &[&str], key: &[&str]) -> bool {
+pub(in crate::plan) fn matches(pattern: &[&str], key: &[&str]) -> bool {
     let (mut at_pattern, mut at_key) = (0, 0);
     // Where to go on after the latest `#`, and the first word that it has not taken.
     let mut retry = None;

@@ -67,6 +67,8 @@ pub(super) fn intervals(record: &Record) -> Result<String, OutputError> {
         "delivered",
         "consumed",
         "duplicates",
+        "requeued",
+        "rejected",
         "published_per_s",
         "confirmed_per_s",
         "consumed_per_s",
@@ -87,7 +89,7 @@ pub(super) fn intervals(record: &Record) -> Result<String, OutputError> {
     table(INTERVALS, header, record.intervals.iter().map(interval))
 }
 
-fn interval(row: &Interval) -> [String; 27] {
+fn interval(row: &Interval) -> [String; 29] {
     let per_s = |count: u64| if row.length_us == 0 { f64::NAN } else { count as f64 / (row.length_us as f64 / 1e6) };
     let [count, p50, p99, max] = point(row.latency);
     let [send_count, send_p50, send_p99, send_max] = point(row.latency_from_send);
@@ -103,6 +105,8 @@ fn interval(row: &Interval) -> [String; 27] {
         plain(row.delivered),
         plain(row.consumed),
         plain(row.duplicates),
+        plain(row.requeued),
+        plain(row.rejected),
         plain(per_s(row.published)),
         plain(per_s(row.confirmed)),
         plain(per_s(row.consumed)),

@@ -124,6 +124,9 @@ pub(super) fn queues(html: &mut Html, record: &Record) {
             "queue",
             "delivered",
             "acked",
+            "requeued",
+            "rejected",
+            "retried",
             "flagged redelivered",
             "republished",
             "redelivered",
@@ -156,6 +159,9 @@ fn all_queues(queues: &[QueueAccount]) -> QueueAccount {
         sum.republished += queue.republished;
         sum.redelivered += queue.redelivered;
         sum.unflagged += queue.unflagged;
+        sum.requeued += queue.requeued;
+        sum.rejected += queue.rejected;
+        sum.retried += queue.retried;
         sum.phantom += queue.phantom;
         sum.corrupt += queue.corrupt;
         sum.misordered += queue.misordered;
@@ -181,11 +187,14 @@ fn balance_row(queue: &QueueAccount) -> [Cell; 8] {
     ]
 }
 
-fn delivery_row(queue: &QueueAccount) -> [Cell; 13] {
+fn delivery_row(queue: &QueueAccount) -> [Cell; 16] {
     [
         Cell::code(&queue.queue),
         Cell::count(queue.delivered),
         Cell::count(queue.acknowledged),
+        Cell::count(queue.requeued),
+        Cell::count(queue.rejected),
+        Cell::count(queue.retried),
         Cell::count(queue.redelivered_flag),
         Cell::count(queue.republished),
         Cell::count(queue.redelivered),

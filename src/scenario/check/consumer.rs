@@ -1,5 +1,6 @@
 //! `[[consumer]]`: what goes with which way to consume, and with which type of queue.
 
+use super::failing;
 use super::fleet;
 use super::names::Names;
 use crate::scenario::Scenario;
@@ -22,6 +23,7 @@ pub(super) fn check(scenario: &Scenario, names: &Names<'_>, problems: &mut Probl
         check_poll(&at, consumer, &kinds, problems);
         check_stream(&at, consumer, &kinds, problems);
         check_work(&at, consumer, problems);
+        failing::check(&at, consumer, &kinds, problems);
         check_start(&at, consumer, scenario, problems);
     }
 }

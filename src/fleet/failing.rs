@@ -1,0 +1,153 @@
+//! What a fleet of consumers fails on purpose, and how often it has failed each such message so far.
+//!
+//! A message that goes back to its queue may be taken by any member next, so that the count is the fleet's. It is exact:
+//! a message that is to fail is remembered from its first delivery until it works or has left for good, and no other is,
+//! so that memory is bounded by the messages that fail and are not done with.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustc_hash::FxHashMap;
+
+use crate::plan::Plan;
+use crate::plan::failing::{FailThen, Failures, Tried, comes_back};
+use crate::stamp::Stamp;
+
+/// The failures of one fleet.
+pub struct Failing {
+    failures: Failures,
+    /// Whether what is dead-lettered from a queue may come back, by number.
+    comes_back: Vec<bool>,
+    met: Mutex<FxHashMap<Tried, Met>>,
+}
+
+/// A message that is to fail, or has failed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Met {
+    /// Attempts that have failed.
+    failed: u32,
+    /// The last attempt failed, and the next delivery is what its consumer asked for.
+    is_due: bool,
+}
+
+impl Failing {
+    /// What the fleet of consumers at `fleet` in the plan fails; none where that is nothing.
+    pub fn new(plan: &Arc<Plan>, fleet: usize) -> Option<Arc<Self>> {
+        let failures = Failures::new(plan, fleet)?;
+        let comes_back = (0..plan.topology.queues.len()).map(|queue| comes_back(&plan.topology, queue)).collect();
+        Some(Arc::new(Self { failures, comes_back, met: Mutex::default() }))
+    }
+
+    fn met(&self) -> MutexGuard<'_, FxHashMap<Tried, Met>> {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a delivery from `queue` is another attempt at a message that the fleet failed. Told once for each failure.
+    pub(super) fn takes_again(&self, stamp: &Stamp, queue: usize) -> bool {
+        let tried = tried(stamp, queue);
+        self.failures.rule(tried).is_some()
+            && self.met().get_mut(&tried).is_some_and(|met| std::mem::take(&mut met.is_due))
+    }
+
+    /// The first delivery of a message from `queue`.
+    pub(super) fn meet(&self, stamp: &Stamp, queue: usize) {
+        let tried = tried(stamp, queue);
+        if self.failures.rule(tried).is_some() {
+            self.met().insert(tried, Met::default());
+        }
+    }
+
+    /// What becomes of this attempt at a message: it fails, and then so; or, none, it works.
+    pub(super) fn attempt(&self, stamp: &Stamp, queue: usize) -> Option<FailThen> {
+        let tried = tried(stamp, queue);
+        let rule = self.failures.rule(tried)?;
+        let mut met = self.met();
+        // One that was met and is not known any more has worked before, or is gone: it comes once more than it should.
+        let failed = met.get(&tried).map_or(u32::MAX, |met| met.failed);
+        if !rule.fails(failed) {
+            met.remove(&tried);
+            return None;
+        }
+        let may_come_again = rule.then.requeues() || self.comes_back.get(queue).copied().unwrap_or(false);
+        match met.get_mut(&tried) {
+            Some(known) if may_come_again => *known = Met { failed: failed.saturating_add(1), is_due: true },
+            _ => drop(met.remove(&tried)),
+        }
+        Some(rule.then)
+    }
+}
+
+fn tried(stamp: &Stamp, queue: usize) -> Tried {
+    Tried { publisher: stamp.publisher, sequence: stamp.sequence, queue }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failing(fail: &str) -> Arc<Failing> {
+        let text = format!(
+            "schema = 1\nname = \"f\"\n[[queue]]\nname = \"q\"\n[[producer]]\nname = \"out\"\nrouting_key = \"q\"\n\
+             [[consumer]]\nname = \"in\"\nqueue = \"q\"\nfail = {fail}\n[load]\nduration = \"1s\"\n"
+        );
+        let scenario = toml::from_str(&text).unwrap();
+        let plan = crate::plan::resolve(&scenario, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+        Failing::new(&Arc::new(plan), 0).unwrap()
+    }
+
+    fn stamp(sequence: u64) -> Stamp {
+        Stamp { run: 1, publisher: 0, attempt: 0, sequence, intended_us: 0, lag_us: 0 }
+    }
+
+    /// Delivers message 0 `count` times: whether each is another attempt, and what becomes of it.
+    fn deliver(failing: &Failing, count: usize) -> Vec<(bool, Option<FailThen>)> {
+        let each = |n: usize| {
+            let again = failing.takes_again(&stamp(0), 0);
+            if n == 0 {
+                failing.meet(&stamp(0), 0);
+            }
+            (again, failing.attempt(&stamp(0), 0))
+        };
+        (0..count).map(each).collect()
+    }
+
+    #[test]
+    fn a_transient_failure_fails_its_times_and_is_forgotten_once_it_works() {
+        let failing = failing("{ times = 2 }");
+        let requeue = Some(FailThen::Requeue);
+        // The last two come because acks were lost: it has worked, and works again.
+        let expected = [(false, requeue), (true, requeue), (true, None), (false, None), (false, None)];
+        assert_eq!(deliver(&failing, 5), expected);
+        assert!(failing.met().is_empty());
+    }
+
+    #[test]
+    fn poison_fails_for_ever_and_is_forgotten_where_it_leaves() {
+        let requeued = failing("{ kind = \"permanent\" }");
+        assert_eq!(deliver(&requeued, 3), [false, true, true].map(|again| (again, Some(FailThen::Requeue))));
+        assert_eq!(requeued.met().len(), 1);
+        let rejected = failing("{ kind = \"permanent\", then = \"reject\" }");
+        assert_eq!(deliver(&rejected, 2), [(false, Some(FailThen::Reject)); 2]);
+        assert!(rejected.met().is_empty());
+    }
+
+    #[test]
+    fn a_delivery_that_nobody_tried_does_not_count() {
+        let failing = failing("{ times = 1 }");
+        // Taken by a member that died at once.
+        failing.meet(&stamp(0), 0);
+        assert!(!failing.takes_again(&stamp(0), 0), "nobody asked for it");
+        assert_eq!(failing.attempt(&stamp(0), 0), Some(FailThen::Requeue));
+        assert!(failing.takes_again(&stamp(0), 0) && !failing.takes_again(&stamp(0), 0), "told once");
+    }
+
+    #[test]
+    fn only_what_is_to_fail_is_remembered() {
+        let failing = failing("{ pick = { first = 3, times = 1 } }");
+        for sequence in 0..10 {
+            failing.meet(&stamp(sequence), 0);
+        }
+        assert_eq!(failing.met().len(), 1);
+        assert_eq!(failing.attempt(&stamp(0), 0), None);
+        assert_eq!(failing.attempt(&stamp(2), 0), Some(FailThen::Requeue));
+    }
+}
