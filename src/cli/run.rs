@@ -1,5 +1,6 @@
 //! `lurcher run`: broker, load, books, verdict, record.
 
+use std::collections::BTreeMap;
 use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::record::{Completeness, LOG_FILE, Record, RecordFolder, StoreError, cr
 use crate::report;
 use crate::report::terminal::{Listener, Manner, Screen, conclude};
 use crate::run::{self, Job, RunError};
+use crate::scenario::{Consumer, Scenario};
 
 /// Arguments of `lurcher run`.
 #[derive(Debug, Args)]
@@ -152,6 +154,7 @@ async fn conduct(
         id,
         started_at,
         external: external.clone(),
+        store_urls: store_urls(&prepared.scenario),
         log: Box::new(BufWriter::new(log)),
         log_path,
         progress,
@@ -189,6 +192,12 @@ fn choose_broker(arguments: &Arguments, mut prepared: Prepared) -> Result<Chosen
     plan.use_external(&amqp, management.as_deref());
     let external = ExternalUrls { amqp: Secret::new(amqp), management: management.map(Secret::new) };
     Ok(Chosen { prepared, external: Some(external) })
+}
+
+/// URLs of stores with their passwords, which no plan holds, by fleet.
+fn store_urls(scenario: &Scenario) -> BTreeMap<String, Secret> {
+    let url = |fleet: &Consumer| Some((fleet.name.clone(), Secret::new(fleet.idempotency.as_ref()?.url.clone()?)));
+    scenario.consumers.iter().filter_map(url).collect()
 }
 
 /// A value that is not empty.

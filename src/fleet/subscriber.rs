@@ -1,5 +1,7 @@
 //! One subscriber: receives, journals, works, settles.
 
+mod effects;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use super::slot::{Held, Slot};
 use super::work::Worker;
 use super::{Shared, Stage, backoff, reached};
 use crate::client::{ClientError, Deliveries, Delivery, QueueSubscription, Settle, SubscriberLink, SubscriberSetup};
+use crate::idempotency::Session;
 use crate::latency::Sample;
 use crate::ledger::incidents::IncidentKind;
 use crate::ledger::{Arrival, Order, Seen};
@@ -51,6 +54,8 @@ pub struct SubscriberTask {
     setup: SubscriberSetup,
     order: Order,
     worker: Option<Worker>,
+    /// Where its fleet has effects: to be committed before anything is acked.
+    effects: Option<effects::Effects>,
     /// Worked off and not yet acked, oldest first.
     to_ack: Vec<(u32, Reading)>,
     last_tag: u64,
@@ -110,6 +115,7 @@ impl SubscriberTask {
             shared: Arc::clone(shared),
             slot,
             worker: fleet.work.map(|work| Worker::new(work, me.seed)),
+            effects: None,
             fleet: Arc::clone(fleet),
             me,
             meters,
@@ -122,6 +128,13 @@ impl SubscriberTask {
             unsettled: 0,
             batch: Batch::default(),
         }
+    }
+
+    /// The same, which applies an effect for each message: by a session for each destination of the ledger.
+    #[must_use]
+    pub fn with_effects(mut self, sessions: Vec<(u32, Session)>) -> Self {
+        self.effects = (!sessions.is_empty()).then(|| effects::Effects::new(sessions));
+        self
     }
 
     /// Consumes until it is time to leave. `ready` is told once the first subscription stands or failed for good.
@@ -193,15 +206,21 @@ impl SubscriberTask {
         let mut waits = Waits::new(&self.stage);
         loop {
             if self.shared.stage() == Stage::Leave {
+                let _cleared_where_not = self.commit().await;
                 let flushed = self.ack(&mut *link);
                 self.write_down();
                 link.close().await;
                 return flushed;
             }
-            let limit = if self.worker.is_some() { BATCH_AT_WORK } else { BATCH };
+            let limit = match &self.effects {
+                Some(_) => self.ack_size().min(BATCH),
+                None if self.worker.is_some() => BATCH_AT_WORK,
+                None => BATCH,
+            };
             match waits.wait(&mut *link, &mut self.batch.deliveries, limit, !self.to_ack.is_empty()).await? {
                 Woken::Received => self.take(&mut *link).await?,
                 Woken::Flush => {
+                    let _cleared_where_not = self.commit().await;
                     self.ack(&mut *link)?;
                     self.write_down();
                 }
@@ -216,12 +235,9 @@ impl SubscriberTask {
         let mut batch = std::mem::take(&mut self.batch);
         self.journal(&mut batch);
         self.hold(batch.arrivals.len() as i64);
-        let size = match self.fleet.ack {
-            AckPlan::Auto => BATCH,
-            AckPlan::Manual { batch } => batch as usize,
-        };
+        let size = self.ack_size();
         for ((delivery, _), arrival) in batch.deliveries.iter().zip(&batch.arrivals) {
-            if self.worker.is_some() {
+            if self.worker.is_some() && self.effects.is_none() {
                 self.write_down();
                 if self.work().await.is_err() {
                     // A slow consumer does not work off its whole batch before it leaves.
@@ -231,6 +247,9 @@ impl SubscriberTask {
             self.last_tag = delivery.tag;
             self.to_ack.push((arrival.destination, arrival.reading));
             if self.to_ack.len() >= size {
+                if self.effects.is_some() && self.commit().await.is_err() {
+                    return Ok(());
+                }
                 self.ack(link)?;
             }
         }
@@ -245,6 +264,14 @@ impl SubscriberTask {
             return Ok(());
         }
         poll_fn(|cx| link.poll_settled(cx)).await
+    }
+
+    /// Messages that are settled with one ack.
+    fn ack_size(&self) -> usize {
+        match self.fleet.ack {
+            AckPlan::Auto => BATCH,
+            AckPlan::Manual { batch } => batch as usize,
+        }
     }
 
     /// Works one delivery off; an error where it is time to leave.

@@ -22,7 +22,10 @@ pub use body::{BodyMaker, BodyPlan};
 pub use expect::{Expectation, Metric, Statistic};
 pub use fault::{Broken, Disturbance, FaultPlan, FrameAction, FrameClass, Picks, Trigger};
 pub use fields::{FieldError, Fields, Moment};
-pub use fleet::{AckPlan, ConfirmPlan, ConsumerFleet, Message, ProducerFleet, Publisher, Route, Subscriber, WorkPlan};
+pub use fleet::{
+    AckPlan, ConfirmPlan, ConsumerFleet, IdempotencyPlan, Message, ProducerFleet, Publisher, Route, Subscriber,
+    WorkPlan,
+};
 pub use resolve::{PlanError, resolve};
 pub use schedule::{RateProfile, Schedule};
 pub use topology::{BindingPlan, ExchangePlan, QueuePlan, TopologyPlan};
@@ -30,6 +33,7 @@ pub use topology::{BindingPlan, ExchangePlan, QueuePlan, TopologyPlan};
 pub use crate::scenario::broker::{Network, Provider};
 pub use crate::scenario::consumer::{PrefetchScope, StreamOffset};
 pub use crate::scenario::fault::{Direction, Family, FaultKind};
+pub use crate::scenario::idempotency::{Discipline, Store};
 pub use crate::scenario::producer::{Again, ClientKind};
 pub use crate::scenario::topology::{ExchangeKind, QueueKind};
 

@@ -5,6 +5,7 @@
 mod consumers;
 mod expect;
 mod faults;
+mod idempotency;
 mod load;
 mod producers;
 mod topology;

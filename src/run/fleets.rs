@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::RunError;
 use super::routes::PlanDestinations;
+use super::stores::Stores;
 use super::threads::Threads;
 use crate::client::lapin::Lapin;
 use crate::client::wire::Wire;
@@ -74,12 +75,13 @@ impl Fleets {
     pub(super) async fn connect(
         &mut self,
         plan: &Arc<Plan>,
-        drivers: &Drivers<'_>,
+        (drivers, stores): (&Drivers<'_>, &Stores),
         shared: &Arc<Shared>,
         destinations: &Arc<PlanDestinations>,
     ) -> Result<(), RunError> {
         for fleet in &plan.consumers {
-            self.subscribe(plan, fleet, &drivers.endpoint(&fleet.name), shared, destinations).await?;
+            let endpoint = drivers.endpoint(&fleet.name);
+            self.subscribe(plan, fleet, (&endpoint, stores), shared, destinations).await?;
         }
         for fleet in &plan.producers {
             self.attach_publishers(plan, fleet, &drivers.endpoint(&fleet.name), shared).await?;
@@ -103,7 +105,7 @@ impl Fleets {
         &mut self,
         plan: &Arc<Plan>,
         fleet: &ConsumerFleet,
-        endpoint: &Endpoint,
+        (endpoint, stores): (&Endpoint, &Stores),
         shared: &Arc<Shared>,
         destinations: &Arc<PlanDestinations>,
     ) -> Result<(), RunError> {
@@ -136,6 +138,9 @@ impl Fleets {
             let slot = Arc::clone(&slots[subscriber.connection as usize]);
             let of: Arc<dyn crate::fleet::Destinations> = Arc::clone(destinations) as _;
             let task = SubscriberTask::new(shared, slot, &fleet, subscriber.clone(), Arc::clone(&meters), of, queue);
+            let sessions = stores.sessions(&fleet, subscriber).await;
+            let task =
+                task.with_effects(sessions.map_err(|source| RunError::Store { fleet: fleet.name.clone(), source })?);
             let (told, tell) = oneshot::channel();
             self.tasks.spawn_on(task.run(told), self.threads.of(placed + subscriber.connection as usize));
             ready.push(tell);

@@ -10,6 +10,7 @@ mod diagnostic;
 pub mod either;
 mod environment;
 pub mod fault;
+pub mod idempotency;
 mod key;
 pub mod load;
 mod loader;

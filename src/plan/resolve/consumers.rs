@@ -1,8 +1,8 @@
 //! Fleets of consumers: their subscribers, and which queues are whose.
 
-use super::Problems;
 use super::producers::members;
 use super::values::listed;
+use super::{Problems, idempotency};
 use crate::plan::draw::{self, Lane};
 use crate::plan::routing::Router;
 use crate::plan::{AckPlan, ConsumerFleet, PrefetchScope, StreamOffset, Subscriber, WorkPlan};
@@ -39,9 +39,11 @@ pub(super) fn resolve(
             work: consumer.work.map(|written| work(&path, written, problems)),
             priority: consumer.priority.unwrap_or(0),
             offset: consumer.offset.clone().unwrap_or(StreamOffset::First),
+            idempotency: consumer.idempotency.as_ref().map(idempotency::resolve),
             subscribers,
         });
     }
+    idempotency::limit(&fleets, problems);
     fleets
 }
 

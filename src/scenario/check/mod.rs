@@ -9,6 +9,7 @@ mod exchange;
 mod expect;
 mod fault;
 mod fleet;
+mod idempotency;
 mod load;
 mod names;
 mod producer;
@@ -33,6 +34,7 @@ pub(super) fn check(scenario: &Scenario, problems: &mut Problems) {
     fleet::check(scenario, problems);
     producer::check(scenario, &names, problems);
     consumer::check(scenario, &names, problems);
+    idempotency::check(scenario, &names, problems);
     load::check(scenario, &names, problems);
     fault::check(scenario, &names, problems);
     expect::check(scenario, problems);
