@@ -50,6 +50,9 @@ pub trait Connection: Send + Sync {
     fn is_blocked(&self) -> bool;
     /// Closes with a goodbye; waits at most `within`, then drops the socket.
     async fn close(&self, within: Duration);
+    /// Drops the socket without a word, as when the process dies: its links fail with `reason`. What was not flushed may
+    /// or may not have been sent.
+    fn cut(&self, reason: &str);
 }
 
 /// What a connection says of itself.
@@ -158,6 +161,9 @@ pub trait PublisherLink: Send {
         settled: &mut Vec<Settlement>,
     ) -> Poll<Result<(), ClientError>>;
 
+    /// Waits until the broker has taken all that was published before: it answers a question that comes after it.
+    async fn flush(&mut self) -> Result<(), ClientError>;
+
     /// Closes the channel with a goodbye.
     async fn close(self: Box<Self>);
 }
@@ -220,10 +226,16 @@ pub struct Death {
 pub enum Settle {
     /// `basic.ack`.
     Ack,
-    /// `basic.nack` or `basic.reject` with requeue.
+    /// `basic.reject` with requeue; of several, `basic.nack`, the only method for several. They differ from RabbitMQ
+    /// 4.3 on: a requeue by `basic.nack` no longer counts toward a quorum queue's delivery limit.
     Requeue,
-    /// `basic.nack` or `basic.reject` without requeue: dead-lettered or dropped.
+    /// `basic.reject` without requeue, of several `basic.nack`: dead-lettered or dropped.
     Reject,
+    /// `basic.nack`, also of a single message.
+    Nack {
+        /// Whether it goes back to its queue; else it is dead-lettered or dropped.
+        requeue: bool,
+    },
 }
 
 /// A channel that consumes. The waits are polls, as with [`PublisherLink`].
@@ -249,6 +261,9 @@ pub trait SubscriberLink: Send {
     /// Ready when so few settlements wait for the socket that more may be handed over. Ask it after `settle`, or memory
     /// grows while a broker takes none.
     fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ClientError>>;
+
+    /// Waits until the broker has taken all that was settled before: it answers a question that comes after it.
+    async fn flush(&mut self) -> Result<(), ClientError>;
 
     /// Cancels the subscriptions and closes the channel with a goodbye; unsettled messages go back to their queues.
     async fn close(self: Box<Self>);

@@ -44,6 +44,12 @@ pub enum FaultError {
         /// The fault.
         kind: String,
     },
+    /// Members of fleets are not for a driver to break.
+    #[error("`{kind}` is for the fleets themselves, and no driver breaks it")]
+    NoDriver {
+        /// The fault.
+        kind: String,
+    },
     /// The broker refused something, or its engine did.
     #[error(transparent)]
     Broker(#[from] BrokerError),

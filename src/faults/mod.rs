@@ -122,6 +122,7 @@ impl<'a> Drivers<'a> {
             Broken::Network { fleets, share, disturbance } => {
                 State::Network(self.network.begin(fleets, *share, disturbance))
             }
+            Broken::Members { .. } => return Err(FaultError::NoDriver { kind: fault.kind.to_string() }),
         };
         Ok(Active { drivers: self, fault, state, _turn: turn })
     }

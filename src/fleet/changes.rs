@@ -1,34 +1,32 @@
-//! The next change of stage, as something that a wait can poll beside others without an allocation each time.
+//! The next change of a stage or of a state, as something that a wait can poll beside others without an allocation each time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 
-use super::Stage;
+type Change<T> = Pin<Box<dyn Future<Output = watch::Receiver<T>> + Send>>;
 
-type Change = Pin<Box<dyn Future<Output = watch::Receiver<Stage>> + Send>>;
+/// Watches for changes.
+pub(super) struct Changes<T>(Change<T>);
 
-/// Watches for changes of stage.
-pub(super) struct Changes(Change);
-
-impl Changes {
-    /// Changes after the one that `stage` has seen last.
-    pub(super) fn of(stage: &watch::Receiver<Stage>) -> Self {
-        Self(change(stage.clone()))
+impl<T: Send + Sync + 'static> Changes<T> {
+    /// Changes after the one that `seen` has seen last.
+    pub(super) fn of(seen: &watch::Receiver<T>) -> Self {
+        Self(change(seen.clone()))
     }
 
-    /// Ready once for each time that the stage changed. Never again where the conductor is gone.
+    /// Ready once for each change. Never again where nobody is left to change anything.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx).map(|stage| self.0 = change(stage))
+        self.0.as_mut().poll(cx).map(|seen| self.0 = change(seen))
     }
 }
 
-fn change(mut stage: watch::Receiver<Stage>) -> Change {
+fn change<T: Send + Sync + 'static>(mut seen: watch::Receiver<T>) -> Change<T> {
     Box::pin(async move {
-        if stage.changed().await.is_err() {
+        if seen.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
-        stage
+        seen
     })
 }

@@ -9,6 +9,7 @@ mod changes;
 mod cost;
 mod deaths;
 mod flights;
+mod lives;
 mod message;
 mod meters;
 mod pace;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 pub use deaths::{DeathCount, DeathKind, Deaths};
+pub use lives::{Lives, Step};
 pub use message::MessageMaker;
 pub use meters::{ConsumerMeters, Cost, Counters, ProducerMeters, Snapshot};
 pub use publisher::PublisherTask;

@@ -122,6 +122,13 @@ impl Slot {
         }
     }
 
+    /// Cuts the connection, if there is one, without a word to the broker. Its channels will tell of it.
+    pub(super) async fn cut(&self, reason: &str) {
+        if let Some(connection) = &self.state.lock().await.connection {
+            connection.cut(reason);
+        }
+    }
+
     /// The connection as it is, without waiting for a new one.
     pub async fn current(&self) -> Option<Arc<dyn Connection>> {
         self.state.lock().await.connection.clone()

@@ -1,5 +1,6 @@
 //! One subscriber: receives, journals, works, settles.
 
+mod crashing;
 mod effects;
 
 use std::future::poll_fn;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep};
 
 use super::changes::Changes;
+use super::lives::{Lives, Member, State};
 use super::meters::{ConsumerMeters, add};
 use super::slot::{Held, Slot};
 use super::work::Worker;
@@ -22,7 +24,7 @@ use crate::idempotency::Session;
 use crate::latency::Sample;
 use crate::ledger::incidents::IncidentKind;
 use crate::ledger::{Arrival, Order, Seen};
-use crate::plan::{AckPlan, ConsumerFleet, Subscriber};
+use crate::plan::{AckPlan, ConsumerFleet, CrashPoint, Subscriber};
 use crate::stamp::{Reading, STAMP_LEN, Stamp};
 
 /// Most deliveries that are taken at once.
@@ -51,6 +53,7 @@ pub struct SubscriberTask {
     me: Subscriber,
     meters: Arc<ConsumerMeters>,
     destinations: Arc<dyn Destinations>,
+    member: Member,
     setup: SubscriberSetup,
     order: Order,
     worker: Option<Worker>,
@@ -77,7 +80,9 @@ struct Batch {
 /// What a subscriber waits for beside deliveries.
 struct Waits {
     look: Interval,
-    changes: Changes,
+    changes: Changes<Stage>,
+    /// Of the member's state, where the plan has something in store for it.
+    states: Option<Changes<State>>,
     flush: Pin<Box<Sleep>>,
     /// The flush is set: something waits for its ack batch to fill.
     filling: bool,
@@ -95,7 +100,7 @@ impl SubscriberTask {
     /// A subscriber that consumes from the queues called `queue_names`, in the order of the plan's numbers.
     pub fn new(
         shared: &Arc<Shared>,
-        slot: Arc<Slot>,
+        (slot, lives): (Arc<Slot>, &Arc<Lives>),
         fleet: &Arc<ConsumerFleet>,
         me: Subscriber,
         meters: Arc<ConsumerMeters>,
@@ -117,6 +122,7 @@ impl SubscriberTask {
             worker: fleet.work.map(|work| Worker::new(work, me.seed)),
             effects: None,
             fleet: Arc::clone(fleet),
+            member: lives.member(me.member),
             me,
             meters,
             destinations,
@@ -152,6 +158,9 @@ impl SubscriberTask {
         loop {
             let connection_lost = failed.as_ref().filter(|(_, error)| !error.is_channel_only());
             let lost = connection_lost.map(|(held, error)| (held.generation, error));
+            if self.member.revive(&mut self.stage).await.is_err() {
+                break;
+            }
             let Ok(held) = self.slot.get(lost, &mut self.stage.clone()).await else { break };
             let link = tokio::select! {
                 biased;
@@ -162,6 +171,7 @@ impl SubscriberTask {
                 Ok(link) => {
                     let _ = ready.take().map(|ready| ready.send(Ok(())));
                     failures = 0;
+                    self.member.has_channel(true);
                     self.on_link(link, &held).await
                 }
                 Err(error) => match ready.take() {
@@ -172,6 +182,8 @@ impl SubscriberTask {
             };
             self.slot.journal_notices(&*held.connection);
             let Err(error) = outcome else { break };
+            self.member.has_channel(false);
+            self.forget_where_dead();
             // What was worked off but not acked comes again: it was not consumed.
             self.forget_unacked();
             if error.is_final() {
@@ -184,8 +196,10 @@ impl SubscriberTask {
                 _ => {}
             }
             failures += 1;
+            // Who died is there again as soon as it may be.
+            let pause = if self.member.has_died() { Duration::ZERO } else { backoff::wait(self.me.seed, failures) };
             tokio::select! {
-                () = tokio::time::sleep(backoff::wait(self.me.seed, failures)) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = reached(&mut self.stage, Stage::Leave) => break,
             }
             failed = Some((held, error));
@@ -203,25 +217,28 @@ impl SubscriberTask {
     }
 
     async fn on_link(&mut self, mut link: Box<dyn SubscriberLink>, held: &Held) -> Result<(), ClientError> {
-        let mut waits = Waits::new(&self.stage);
+        let mut waits = Waits::new(&self.stage, &self.member);
         loop {
             if self.shared.stage() == Stage::Leave {
-                let _cleared_where_not = self.commit().await;
+                let _cleared_where_not = self.commit(&mut *link).await;
                 let flushed = self.ack(&mut *link);
                 self.write_down();
                 link.close().await;
                 return flushed;
             }
+            self.live().await?;
+            let one_by_one = self.worker.is_some() && self.effects.is_none() || self.member.is_planned();
             let limit = match &self.effects {
+                _ if one_by_one => BATCH_AT_WORK,
                 Some(_) => self.ack_size().min(BATCH),
-                None if self.worker.is_some() => BATCH_AT_WORK,
                 None => BATCH,
             };
-            match waits.wait(&mut *link, &mut self.batch.deliveries, limit, !self.to_ack.is_empty()).await? {
+            let filling = !self.to_ack.is_empty();
+            match waits.wait(&mut *link, &mut self.batch.deliveries, (limit, filling), &self.member).await? {
                 Woken::Received => self.take(&mut *link).await?,
                 Woken::Flush => {
-                    let _cleared_where_not = self.commit().await;
-                    self.ack(&mut *link)?;
+                    let _cleared_where_not = self.commit(&mut *link).await?;
+                    self.ack_and_live(&mut *link).await?;
                     self.write_down();
                 }
                 Woken::Look => self.slot.journal_notices(&*held.connection),
@@ -236,7 +253,11 @@ impl SubscriberTask {
         self.journal(&mut batch);
         self.hold(batch.arrivals.len() as i64);
         let size = self.ack_size();
-        for ((delivery, _), arrival) in batch.deliveries.iter().zip(&batch.arrivals) {
+        for (((delivery, _), arrival), seen) in batch.deliveries.iter().zip(&batch.arrivals).zip(&batch.seen) {
+            if self.effects.is_some() {
+                self.owe(arrival, *seen).await?;
+            }
+            self.step(&mut *link, CrashPoint::BeforeEffect, arrival, *seen).await?;
             if self.worker.is_some() && self.effects.is_none() {
                 self.write_down();
                 if self.work().await.is_err() {
@@ -244,17 +265,18 @@ impl SubscriberTask {
                     return Ok(());
                 }
             }
+            self.step(&mut *link, CrashPoint::AfterEffect, arrival, *seen).await?;
             self.last_tag = delivery.tag;
             self.to_ack.push((arrival.destination, arrival.reading));
             if self.to_ack.len() >= size {
-                if self.effects.is_some() && self.commit().await.is_err() {
+                if self.effects.is_some() && !self.commit(link).await? {
                     return Ok(());
                 }
-                self.ack(link)?;
+                self.ack_and_live(link).await?;
             }
         }
         if self.fleet.ack == AckPlan::Auto {
-            self.ack(link)?;
+            self.ack_and_live(link).await?;
         }
         self.write_down();
         batch.deliveries.clear();
@@ -363,10 +385,11 @@ impl SubscriberTask {
 }
 
 impl Waits {
-    fn new(stage: &watch::Receiver<Stage>) -> Self {
+    fn new(stage: &watch::Receiver<Stage>, member: &Member) -> Self {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { look, changes: Changes::of(stage), flush: Box::pin(sleep(FLUSH_AFTER)), filling: false }
+        let states = member.is_planned().then(|| Changes::of(member.states()));
+        Self { look, changes: Changes::of(stage), states, flush: Box::pin(sleep(FLUSH_AFTER)), filling: false }
     }
 
     /// Waits for deliveries, takes up to `limit`, and where an ack batch is `filling`, waits only so long.
@@ -374,17 +397,23 @@ impl Waits {
         &mut self,
         link: &mut dyn SubscriberLink,
         deliveries: &mut Deliveries,
-        limit: usize,
-        filling: bool,
+        (limit, filling): (usize, bool),
+        member: &Member,
     ) -> Result<Woken, ClientError> {
         if filling && !self.filling {
             self.flush.as_mut().reset(Instant::now() + FLUSH_AFTER);
         }
         self.filling = filling;
         deliveries.clear();
-        poll_fn(|cx| match link.poll_receive(cx, deliveries, limit) {
-            Poll::Ready(received) => Poll::Ready(received.map(|()| Woken::Received)),
-            Poll::Pending => self.poll_others(cx).map(Ok),
+        poll_fn(|cx| {
+            // Who stands still, or is dead, takes nothing.
+            if member.is_stalled() || member.has_died() {
+                return Poll::Ready(Ok(Woken::Changed));
+            }
+            match link.poll_receive(cx, deliveries, limit) {
+                Poll::Ready(received) => Poll::Ready(received.map(|()| Woken::Received)),
+                Poll::Pending => self.poll_others(cx).map(Ok),
+            }
         })
         .await
     }
@@ -394,7 +423,8 @@ impl Waits {
             self.filling = false;
             return Poll::Ready(Woken::Flush);
         }
-        if self.changes.poll(cx).is_ready() {
+        let state_changed = self.states.as_mut().is_some_and(|states| states.poll(cx).is_ready());
+        if self.changes.poll(cx).is_ready() || state_changed {
             return Poll::Ready(Woken::Changed);
         }
         if self.look.poll_tick(cx).is_ready() {

@@ -30,6 +30,10 @@ pub enum Lane {
     Fault = 10,
     /// What a proxy draws.
     Proxy = 11,
+    /// Which messages a consumer fails.
+    Fail = 12,
+    /// Which members of a fleet a fault is for.
+    Members = 13,
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::fault::{Direction, FaultKind};
+use crate::scenario::fault::{CrashPoint, Direction, FaultKind};
 
 /// One fault. What a scenario says to happen several times is several of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +67,65 @@ pub enum Broken {
         share: f64,
         /// How it is disturbed.
         disturbance: Disturbance,
+    },
+    /// Members of fleets.
+    Members {
+        /// Which.
+        members: Vec<Members>,
+        /// What happens to them.
+        failure: MemberFailure,
+    },
+}
+
+/// Members of one fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// Fleet by name.
+    pub fleet: String,
+    /// Members by number, ascending.
+    pub members: Vec<u32>,
+}
+
+/// What happens to a member of a fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberFailure {
+    /// It dies at a message that it has received.
+    ConsumerCrash {
+        /// How far it had come with it.
+        point: CrashPoint,
+        /// At which message.
+        at: Strike,
+        /// How long it stays away.
+        away_us: u64,
+    },
+    /// It dies between a message that it has sent and the confirm.
+    ProducerCrash {
+        /// At which message.
+        at: Strike,
+        /// How long it stays away.
+        away_us: u64,
+    },
+    /// It takes nothing and acks nothing.
+    Stall,
+}
+
+/// At which message a member dies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strike {
+    /// Each member at its next.
+    Next,
+    /// Counted over the fleet's members, repetitions left out.
+    Picked(Picks),
+    /// At this one.
+    Message {
+        /// Number of its publisher.
+        publisher: u16,
+        /// The same as people call it.
+        name: String,
+        /// Its number there, from 0.
+        sequence: u64,
     },
 }
 
@@ -183,6 +242,10 @@ impl FaultPlan {
                 let times = disturbance.picks().and_then(|picks| picks.times);
                 times.map_or(1, |times| times.saturating_mul(fleets.len() as u64))
             }
+            Broken::Members { members, failure } => {
+                let all = members.iter().map(|of| of.members.len() as u64).sum();
+                failure.strike().map_or(all, |strike| strike.times(all, members.len() as u64))
+            }
             _ => 1,
         }
     }
@@ -207,8 +270,66 @@ impl FaultPlan {
                 let comma = if how.is_empty() { "" } else { ", " };
                 format!("{}{share}{comma}{how}", fleets.join(", "))
             }
+            Broken::Members { members, failure } => {
+                let who: Vec<_> = members.iter().map(Members::who).collect();
+                let how = failure.how();
+                let comma = if how.is_empty() { "" } else { ", " };
+                format!("{}{comma}{how}", who.join(", "))
+            }
         }
     }
+}
+
+impl Members {
+    fn who(&self) -> String {
+        let numbers: Vec<_> = self.members.iter().map(u32::to_string).collect();
+        format!("{}/{}", self.fleet, numbers.join("+"))
+    }
+}
+
+impl MemberFailure {
+    /// At which message it happens, where it is one.
+    pub fn strike(&self) -> Option<&Strike> {
+        match self {
+            Self::ConsumerCrash { at, .. } | Self::ProducerCrash { at, .. } => Some(at),
+            Self::Stall => None,
+        }
+    }
+
+    /// What its kind does not say.
+    fn how(&self) -> String {
+        let (point, at, away_us) = match self {
+            Self::ConsumerCrash { point, at, away_us } => (Some(point.word()), at, *away_us),
+            Self::ProducerCrash { at, away_us } => (None, at, *away_us),
+            Self::Stall => return String::new(),
+        };
+        let away = (away_us > 0).then(|| format!("away for {}", span(away_us)));
+        let parts = [point.map(str::to_owned), Some(at.how()), away];
+        parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Strike {
+    /// How often it has to happen at `members` members of `fleets` fleets.
+    fn times(&self, members: u64, fleets: u64) -> u64 {
+        match self {
+            Self::Next => members,
+            Self::Picked(picks) => picks.times.unwrap_or(1).saturating_mul(fleets),
+            Self::Message { .. } => 1,
+        }
+    }
+
+    fn how(&self) -> String {
+        match self {
+            Self::Next => String::new(),
+            Self::Picked(picks) => picks.how(),
+            Self::Message { name, sequence, .. } => format!("message {sequence} of {name}"),
+        }
+    }
+}
+
+fn span(us: u64) -> crate::units::Span {
+    crate::units::Span(std::time::Duration::from_micros(us))
 }
 
 impl Disturbance {
@@ -228,7 +349,6 @@ impl Disturbance {
             Direction::ToClient => " to the client",
             Direction::Both => "",
         };
-        let span = |us: u64| crate::units::Span(std::time::Duration::from_micros(us));
         match self {
             Self::Latency { direction, delay_us, jitter_us } => {
                 let jitter = if *jitter_us > 0 { format!(" to {}", span(delay_us + jitter_us)) } else { String::new() };
@@ -251,6 +371,12 @@ impl Disturbance {
 }
 
 impl Picks {
+    /// Whether event number `event`, from 1, is one of them.
+    pub fn holds(self, event: u64) -> bool {
+        let Some(since) = event.checked_sub(self.first) else { return false };
+        since % self.every == 0 && self.times.is_none_or(|times| since / self.every < times)
+    }
+
     fn how(self) -> String {
         let Self { first, every, times } = self;
         match (first, every, times) {

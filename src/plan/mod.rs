@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 
 pub use body::{BodyMaker, BodyPlan};
 pub use expect::{Expectation, Metric, Statistic};
-pub use fault::{Broken, Disturbance, FaultPlan, FrameAction, FrameClass, Picks, Trigger};
+pub use fault::{
+    Broken, Disturbance, FaultPlan, FrameAction, FrameClass, MemberFailure, Members, Picks, Strike, Trigger,
+};
 pub use fields::{FieldError, Fields, Moment};
 pub use fleet::{
     AckPlan, ConfirmPlan, ConsumerFleet, IdempotencyPlan, Message, ProducerFleet, Publisher, Route, Subscriber,
@@ -32,7 +34,7 @@ pub use topology::{BindingPlan, ExchangePlan, QueuePlan, TopologyPlan};
 
 pub use crate::scenario::broker::{Network, Provider};
 pub use crate::scenario::consumer::{PrefetchScope, StreamOffset};
-pub use crate::scenario::fault::{Direction, Family, FaultKind};
+pub use crate::scenario::fault::{CrashPoint, Direction, Family, FaultKind};
 pub use crate::scenario::idempotency::{Discipline, Store};
 pub use crate::scenario::producer::{Again, ClientKind};
 pub use crate::scenario::topology::{ExchangeKind, QueueKind};

@@ -7,6 +7,7 @@ mod expect;
 mod faults;
 mod idempotency;
 mod load;
+mod members;
 mod producers;
 mod topology;
 mod values;
@@ -74,7 +75,8 @@ pub fn resolve(
     let producers = producers::resolve(&scenario.producers, seed, &router, &limits, read_file, &mut problems);
     let consumers = consumers::resolve(&scenario.consumers, (seed, load.warmup_us), &router, &mut problems);
     topology::let_expire(&mut topology, &producers);
-    let faults = faults::resolve(scenario, seed, &load, &mut problems);
+    let fleets = members::Fleets { producers: &producers, consumers: &consumers };
+    let faults = faults::resolve(scenario, (seed, &load), &fleets, &mut problems);
     let expect = expect::resolve(scenario, &topology, &mut problems);
     let plan = Plan {
         schema: scenario.schema,

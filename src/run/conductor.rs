@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch as channel};
 
 use super::Run;
+use super::breaking::{Active, Breakers};
 use super::costs::{Costs, LOOK_EVERY};
-use crate::faults::{Active, Drivers, Turn};
+use crate::faults::Turn;
 use crate::plan::{FaultPlan, Trigger};
 use crate::record::FaultRow;
 use crate::record::progress::Progress;
@@ -17,7 +18,7 @@ const BEGIN_WITHIN: Duration = Duration::from_secs(60);
 /// Carries out the faults of one run.
 pub(super) struct Conductor<'a> {
     pub(super) run: &'a Run<'a>,
-    pub(super) drivers: &'a Drivers<'a>,
+    pub(super) breakers: &'a Breakers<'a>,
     pub(super) costs: &'a Costs,
     pub(super) progress: mpsc::Sender<Progress>,
 }
@@ -50,15 +51,15 @@ impl Conductor<'_> {
         let started_us = self.run.shared.clock.now_us();
         self.costs.begin(fault.id, started_us);
         self.note(format!("fault {}: {} ({})", row.id, row.kind, row.detail));
-        let begun = tokio::time::timeout(BEGIN_WITHIN, self.drivers.begin(fault, turn)).await;
+        let begun = tokio::time::timeout(BEGIN_WITHIN, self.breakers.begin(fault, turn)).await;
         let failed = match begun {
             Ok(Ok(active)) => {
                 row.started_us = Some(started_us);
-                self.last(fault, &mut heal).await;
+                self.last(fault, &active, &mut heal).await;
                 self.mend(active, &mut row).await;
                 return row;
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => error,
             Err(_) => format!("it took longer than {BEGIN_WITHIN:?}"),
         };
         self.costs.forget(fault.id);
@@ -77,7 +78,7 @@ impl Conductor<'_> {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
-        self.drivers.turn(fault).await
+        self.breakers.turn(fault).await
     }
 
     fn is_reached(&self, trigger: Trigger) -> bool {
@@ -101,7 +102,7 @@ impl Conductor<'_> {
     }
 
     /// Lets a fault last as long as it should, at most until the load is over.
-    async fn last(&self, fault: &FaultPlan, heal: &mut channel::Receiver<bool>) {
+    async fn last(&self, fault: &FaultPlan, active: &Active<'_>, heal: &mut channel::Receiver<bool>) {
         if fault.kind.is_instant() {
             return;
         }
@@ -115,6 +116,7 @@ impl Conductor<'_> {
             biased;
             () = is_over(heal) => {}
             () = over => {}
+            () = active.spent() => {}
         }
     }
 
@@ -133,7 +135,7 @@ impl Conductor<'_> {
             }
             Err(error) => {
                 self.note(format!("fault {}: could not be healed: {error}", row.id));
-                row.error = Some(error.to_string());
+                row.error = Some(error);
             }
         }
         row.done = active.done();

@@ -1,6 +1,6 @@
 //! Puts the plan's fleets together: connections, tasks, meters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,8 +17,10 @@ use crate::client::wire::Wire;
 use crate::client::{Client, QueueSubscription};
 use crate::endpoint::Endpoint;
 use crate::faults::Drivers;
-use crate::fleet::{ConsumerMeters, MessageMaker, ProducerMeters, PublisherTask, Shared, Slot, Source, SubscriberTask};
-use crate::plan::{ClientKind, ConsumerFleet, Plan, ProducerFleet, QueueKind, draw};
+use crate::fleet::{
+    ConsumerMeters, Lives, MessageMaker, ProducerMeters, PublisherTask, Shared, Slot, Source, SubscriberTask,
+};
+use crate::plan::{Broken, ClientKind, ConsumerFleet, FaultPlan, Plan, ProducerFleet, QueueKind, draw};
 
 /// How long all publishers together may take to open their channels.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -30,6 +32,8 @@ pub(super) struct Fleets {
     pub(super) producers: Vec<(String, Arc<ProducerMeters>)>,
     /// Name, meters, and the queues consumed, by number.
     pub(super) consumers: Vec<(String, Arc<ConsumerMeters>, Vec<usize>)>,
+    /// Members by the name of their fleet.
+    lives: BTreeMap<String, Arc<Lives>>,
     producer_slots: Vec<Arc<Slot>>,
     /// With the exclusive queues that live on the slot's connection, by number.
     consumer_slots: Vec<(Arc<Slot>, Vec<usize>)>,
@@ -60,6 +64,7 @@ impl Fleets {
         Ok(Self {
             producers: Vec::new(),
             consumers: Vec::new(),
+            lives: BTreeMap::new(),
             producer_slots: Vec::new(),
             consumer_slots: Vec::new(),
             tasks: JoinSet::new(),
@@ -113,6 +118,8 @@ impl Fleets {
         let meters = Arc::new(ConsumerMeters::default());
         let exclusive: Vec<usize> =
             fleet.queues.iter().copied().filter(|queue| plan.topology.queues[*queue].exclusive).collect();
+        let members = fleet.subscribers.last().map_or(0, |last| last.member + 1);
+        let lives = self.lives(plan, &fleet.name, members);
         let mut slots = Vec::new();
         for subscriber in &fleet.subscribers {
             if slots.len() <= subscriber.connection as usize {
@@ -124,7 +131,9 @@ impl Fleets {
                 let seed = draw::bits(subscriber.seed, draw::Lane::Backoff, u64::from(subscriber.connection));
                 let slot =
                     Slot::new(Arc::clone(shared), source, &fleet.name, subscriber.member, subscriber.connection, seed);
-                slots.push(Arc::new(slot));
+                let slot = Arc::new(slot);
+                lives.attach(subscriber.member, &slot);
+                slots.push(slot);
             }
         }
         let placed = self.open(&slots, &fleet.name).await?;
@@ -137,7 +146,8 @@ impl Fleets {
             };
             let slot = Arc::clone(&slots[subscriber.connection as usize]);
             let of: Arc<dyn crate::fleet::Destinations> = Arc::clone(destinations) as _;
-            let task = SubscriberTask::new(shared, slot, &fleet, subscriber.clone(), Arc::clone(&meters), of, queue);
+            let (me, meters) = (subscriber.clone(), Arc::clone(&meters));
+            let task = SubscriberTask::new(shared, (slot, &lives), &fleet, me, meters, of, queue);
             let sessions = stores.sessions(&fleet, subscriber).await;
             let task =
                 task.with_effects(sessions.map_err(|source| RunError::Store { fleet: fleet.name.clone(), source })?);
@@ -167,6 +177,8 @@ impl Fleets {
             .map_err(|error| RunError::Fleet { fleet: fleet.name.clone(), reason: error.to_string() })?;
         let messages = Arc::new(messages);
         let meters = Arc::new(ProducerMeters::default());
+        let members = fleet.publishers.last().map_or(0, |last| last.member + 1);
+        let lives = self.lives(plan, &fleet.name, members);
         let mut slots = Vec::new();
         for publisher in &fleet.publishers {
             if slots.len() <= publisher.connection as usize {
@@ -174,13 +186,15 @@ impl Fleets {
                 let seed = draw::bits(plan.seed ^ publisher.seed, draw::Lane::Backoff, 0);
                 let slot =
                     Slot::new(Arc::clone(shared), source, &fleet.name, publisher.member, publisher.connection, seed);
-                slots.push(Arc::new(slot));
+                let slot = Arc::new(slot);
+                lives.attach(publisher.member, &slot);
+                slots.push(slot);
             }
         }
         let placed = self.open(&slots, &fleet.name).await?;
         for publisher in &fleet.publishers {
             let slot = Arc::clone(&slots[publisher.connection as usize]);
-            let task = PublisherTask::new(shared, slot, &messages, publisher.clone(), Arc::clone(&meters));
+            let task = PublisherTask::new(shared, slot, &messages, publisher.clone(), Arc::clone(&meters), &lives);
             let number = placed + publisher.connection as usize;
             self.publisher_threads.insert(self.threads.place(number));
             self.tasks.spawn_on(task.run(), self.threads.of(number));
@@ -188,6 +202,22 @@ impl Fleets {
         self.producer_slots.extend(slots);
         self.producers.push((fleet.name.clone(), meters));
         Ok(())
+    }
+
+    /// The members of a fleet, for those who live them and those who break them.
+    fn lives(&mut self, plan: &Plan, fleet: &str, members: u32) -> Arc<Lives> {
+        let is_meant = |fault: &FaultPlan| match &fault.broken {
+            Broken::Members { members, .. } => members.iter().any(|of| of.fleet == fleet),
+            _ => false,
+        };
+        let lives = Lives::new(fleet, members, plan.faults.iter().any(is_meant));
+        self.lives.insert(fleet.to_owned(), Arc::clone(&lives));
+        lives
+    }
+
+    /// The members of all fleets, by the name of their fleet.
+    pub(super) fn all_lives(&self) -> BTreeMap<String, Arc<Lives>> {
+        self.lives.clone()
     }
 
     /// Opens the first connections of a fleet, some at a time, each on its thread; the first one's number.

@@ -3,6 +3,7 @@
 //! May use every room up to `record`. Prints nothing: what it tells goes to a listener.
 
 mod audit;
+mod breaking;
 mod conductor;
 mod costs;
 mod error;
@@ -36,6 +37,7 @@ use crate::record::{Completeness, FaultRow, Phase, Record, ScenarioFacts};
 use crate::topology::{self, Declared};
 
 use audit::Auditor;
+use breaking::Breakers;
 use conductor::Conductor;
 use costs::Costs;
 pub use error::RunError;
@@ -257,7 +259,8 @@ impl<'a> Run<'a> {
         let sampling = tokio::spawn(sampler.run(receiver));
         course.sample_phases(phases);
         let (heal, healing) = channel::channel(false);
-        let conductor = Conductor { run: self, drivers, costs, progress: course.listener() };
+        let breakers = Breakers { drivers, lives: fleets.all_lives() };
+        let conductor = Conductor { run: self, breakers: &breakers, costs, progress: course.listener() };
         let load = self.warm_up_and_load(fleets, heal, course);
         let (mut faults, (load_ended_us, load_cpu_us)) = tokio::join!(conductor.carry_out(healing), load);
         let (completeness, audited) = self.wind_up(fleets, course).await;

@@ -23,14 +23,16 @@ pub struct Fault {
     pub times: Option<u32>,
     /// At times that are drawn from the seed.
     pub random: Option<RandomTimes>,
-    /// How long it lasts. Default: until the load ends.
+    /// How long it lasts. Default: until the load ends. Of a crash: how long a member that crashed stays away; by default
+    /// it is back at once.
     #[serde(rename = "for")]
     pub lasting: Option<Span>,
     /// Queue that is purged or deleted.
     pub queue: Option<String>,
-    /// Fleets whose connections it is for. Default: all that it can act on.
+    /// Fleets that it is for: their connections, or, of a crash or a stall, their members. Default: all that it can act
+    /// on.
     pub fleets: Option<Vec<String>>,
-    /// Share of these connections, from 0 to 1; which ones is drawn from the seed. Default 1.
+    /// Share of these connections or members, from 0 to 1; which ones is drawn from the seed. Default 1.
     pub share: Option<f64>,
     /// Which of the two streams of a connection. Default `both`.
     pub direction: Option<Direction>,
@@ -45,7 +47,46 @@ pub struct Fault {
     /// Time between two pieces (`net-slice`). Default none.
     pub pause: Option<Span>,
     /// Which frames, or messages, counted from the start of the fault over all connections of a fleet. Default: all.
+    ///
+    /// Of a crash: at which message, repeated deliveries left out. Default: each member crashes at its next one.
     pub pick: Option<Pick>,
+    /// The one message at which a member crashes, in place of `pick`.
+    pub message: Option<MessageName>,
+    /// When, on a message's way through a consumer, it crashes (`consumer-crash`).
+    pub point: Option<CrashPoint>,
+}
+
+/// One message, by its publisher and its number there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MessageName {
+    /// Its publisher as `FLEET/PLACE`, such as `checkout/0`.
+    pub publisher: String,
+    /// Its number among those of its publisher, from 0.
+    pub sequence: u64,
+}
+
+/// Where on a message's way through a consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CrashPoint {
+    /// It is taken in hand; nothing was done for it.
+    BeforeEffect,
+    /// Its work is done; no ack was sent.
+    AfterEffect,
+    /// The broker has its ack.
+    AfterAck,
+}
+
+impl CrashPoint {
+    /// The word of the scenario.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::BeforeEffect => "before-effect",
+            Self::AfterEffect => "after-effect",
+            Self::AfterAck => "after-ack",
+        }
+    }
 }
 
 /// A count of messages of all fleets together; exactly one of them.
@@ -162,6 +203,13 @@ pub enum FaultKind {
     CutBeforeConfirm,
     /// A delivery arrives; its ack does not, and the connection is reset in its place.
     CutBeforeAck,
+    /// A consumer dies with all that it had in memory, and starts again.
+    ConsumerCrash,
+    /// Consumers take nothing and ack nothing; their connections stay.
+    ConsumerStall,
+    /// A producer dies between a publish and its confirm, and starts again; what was not confirmed it sends again only
+    /// where its fleet republishes.
+    ProducerCrash,
 }
 
 /// What a fleet does.
@@ -184,6 +232,8 @@ pub enum Family {
     Bytes,
     /// The same, and it reads AMQP.
     Frames,
+    /// The fleet itself.
+    Fleet,
 }
 
 impl FaultKind {
@@ -200,6 +250,7 @@ impl FaultKind {
             | Self::NetClose
             | Self::NetRefuse
             | Self::NetSlice => Family::Bytes,
+            Self::ConsumerCrash | Self::ConsumerStall | Self::ProducerCrash => Family::Fleet,
             _ => Family::Frames,
         }
     }
@@ -207,6 +258,11 @@ impl FaultKind {
     /// Whether it is over as soon as it is done.
     pub fn is_instant(self) -> bool {
         matches!(self, Self::CloseConnections | Self::QueuePurge | Self::NetReset | Self::NetClose)
+    }
+
+    /// Whether a member of a fleet dies of it.
+    pub fn is_crash(self) -> bool {
+        matches!(self, Self::ConsumerCrash | Self::ProducerCrash)
     }
 
     /// Whether it needs a proxy between fleet and broker.
@@ -223,14 +279,17 @@ impl FaultKind {
             | Self::HoldConfirms
             | Self::DropPublishes
             | Self::DelayPublishes
-            | Self::HoldPublishes => Some(Role::Producer),
+            | Self::HoldPublishes
+            | Self::ProducerCrash => Some(Role::Producer),
             Self::CutBeforeAck
             | Self::DropAcks
             | Self::DelayAcks
             | Self::HoldAcks
             | Self::DropDeliveries
             | Self::DelayDeliveries
-            | Self::HoldDeliveries => Some(Role::Consumer),
+            | Self::HoldDeliveries
+            | Self::ConsumerCrash
+            | Self::ConsumerStall => Some(Role::Consumer),
             _ => None,
         }
     }
@@ -248,12 +307,14 @@ impl FaultKind {
             Self::NetSlice => &[FLEETS, SHARE, DIRECTION, ("bytes", true), ("pause", false)],
             Self::NetStall | Self::NetHalfOpen => &[FLEETS, SHARE, DIRECTION],
             Self::CutBeforeConfirm | Self::CutBeforeAck => &[FLEETS, SHARE, ("pick", true)],
+            Self::ConsumerCrash => &[FLEETS, SHARE, ("point", true), ("pick", false), ("message", false)],
+            Self::ProducerCrash => &[FLEETS, SHARE, ("pick", false), ("message", false)],
             Self::DelayPublishes | Self::DelayConfirms | Self::DelayDeliveries | Self::DelayAcks => {
                 &[FLEETS, SHARE, ("delay", true), ("pick", false)]
             }
             _ => match self.family() {
                 Family::Node | Family::Management => &[],
-                Family::Bytes => &[FLEETS, SHARE],
+                Family::Bytes | Family::Fleet => &[FLEETS, SHARE],
                 Family::Frames => &[FLEETS, SHARE, ("pick", false)],
             },
         }

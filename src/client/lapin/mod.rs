@@ -135,6 +135,10 @@ impl Connection for LapinConnection {
     async fn close(&self, within: Duration) {
         self.wire.close(within).await;
     }
+
+    fn cut(&self, reason: &str) {
+        self.wire.cut(reason);
+    }
 }
 
 impl LapinConnection {

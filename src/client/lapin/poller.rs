@@ -137,6 +137,10 @@ impl SubscriberLink for Poller {
         self.settler.poll_room(cx, &mut self.ending)
     }
 
+    async fn flush(&mut self) -> Result<(), ClientError> {
+        self.wire.flush(&self.channel).await
+    }
+
     async fn close(self: Box<Self>) {
         self.wire.close_channel(&self.channel).await;
     }

@@ -4,7 +4,7 @@
 //! with the confirm that happens to come next, not with its own, so returns are matched by their stamp.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -273,6 +273,13 @@ impl PublisherLink for Publisher {
             Poll::Ready(Err(_)) | Poll::Pending => {}
         }
         self.ending.poll(cx).map(Err)
+    }
+
+    async fn flush(&mut self) -> Result<(), ClientError> {
+        // lapin writes publishes after everything else: what comes after them must wait until they are written.
+        let mut nothing = Outbox::default();
+        poll_fn(|cx| self.poll_publish(cx, &mut nothing)).await?;
+        self.wire.flush(&self.channel).await
     }
 
     async fn close(self: Box<Self>) {

@@ -168,6 +168,10 @@ impl SubscriberLink for Subscriber {
         self.settler.poll_room(cx, &mut self.ending)
     }
 
+    async fn flush(&mut self) -> Result<(), ClientError> {
+        self.wire.flush(&self.channel).await
+    }
+
     async fn close(self: Box<Self>) {
         // The broker cancels the subscriptions of a channel that closes, and requeues what is unsettled.
         self.wire.close_channel(&self.channel).await;
@@ -234,8 +238,6 @@ impl Settler {
         if self.unwritten.len() > UNWRITTEN_MAX { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
-    /// One message is given back with `basic.reject`, many with `basic.nack`, the only method for many. They differ
-    /// from RabbitMQ 4.3 on: a requeue by `basic.nack` no longer counts toward a quorum queue's delivery limit.
     fn command(
         &self,
         tag: u64,
@@ -251,6 +253,7 @@ impl Settler {
                     channel.basic_nack(tag, BasicNackOptions { multiple, requeue }).await
                 }
                 Settle::Requeue | Settle::Reject => channel.basic_reject(tag, BasicRejectOptions { requeue }).await,
+                Settle::Nack { requeue } => channel.basic_nack(tag, BasicNackOptions { multiple, requeue }).await,
             }
         })
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use ::lapin::options::BasicQosOptions;
 use ::lapin::protocol::AMQPError;
 use ::lapin::types::LongString;
 use ::lapin::{Channel, Connection, ConnectionProperties, ConnectionStatus, ErrorKind, Event};
@@ -134,6 +135,21 @@ impl Wire {
     pub(crate) async fn close(&self, within: Duration) {
         self.events.lose("closed by this client".to_owned());
         let _ = timeout(within, self.connection.close(REPLY_SUCCESS, "OK".into())).await;
+        if let Some(end) = &self.end {
+            end.cutter.cut();
+        }
+    }
+
+    /// Waits until the broker has taken what was sent on a channel before. A prefetch for consumers to come, of which
+    /// there are none, changes nothing, and the broker answers it in turn.
+    pub(super) async fn flush(&self, channel: &Channel) -> Result<(), ClientError> {
+        let qos = channel.basic_qos(0, BasicQosOptions { global: false });
+        self.ask(channel, "hear whether all has arrived", qos).await
+    }
+
+    /// Cuts the connection without a word.
+    pub(super) fn cut(&self, reason: &str) {
+        self.events.lose(reason.to_owned());
         if let Some(end) = &self.end {
             end.cutter.cut();
         }

@@ -74,6 +74,13 @@ impl OpenChannel {
         timeout(REQUEST_TIMEOUT, answer).await.map_err(late)?
     }
 
+    /// Waits until the broker has taken what was sent on the channel before. A prefetch for consumers to come, of which
+    /// there are none, changes nothing, and the broker answers it in turn.
+    pub(super) async fn flush(&self) -> Result<(), ClientError> {
+        let qos = basic::Qos { prefetch_count: 0, global: false };
+        self.ask(&AMQPClass::Basic(basic::AMQPMethod::Qos(qos)), "hear whether all has arrived").await.map(drop)
+    }
+
     /// Puts our goodbye on its way, where the broker still has something to say.
     fn say_goodbye(&self) {
         let mut inner = self.line.lock();
@@ -249,6 +256,10 @@ impl Connection for WireConnection {
         }
         let _ = timeout(within, self.line.ended()).await;
         self.line.lock().end(ClientError::ConnectionLost { reason: "closed by this client".to_owned() });
+    }
+
+    fn cut(&self, reason: &str) {
+        self.line.lock().end(ClientError::ConnectionLost { reason: reason.to_owned() });
     }
 }
 

@@ -105,6 +105,10 @@ impl SubscriberLink for Poller {
         poll_room(&self.channel, cx)
     }
 
+    async fn flush(&mut self) -> Result<(), ClientError> {
+        self.channel.flush().await
+    }
+
     async fn close(self: Box<Self>) {
         self.channel.close().await;
     }

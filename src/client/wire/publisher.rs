@@ -82,6 +82,10 @@ impl PublisherLink for Publisher {
         Poll::Pending
     }
 
+    async fn flush(&mut self) -> Result<(), ClientError> {
+        self.channel.flush().await
+    }
+
     async fn close(self: Box<Self>) {
         self.channel.close().await;
     }

@@ -38,6 +38,10 @@ impl SubscriberLink for Subscriber {
         poll_room(&self.channel, cx)
     }
 
+    async fn flush(&mut self) -> Result<(), ClientError> {
+        self.channel.flush().await
+    }
+
     async fn close(self: Box<Self>) {
         // The broker cancels the subscriptions of a channel that closes, and requeues what is unsettled.
         self.channel.close().await;
@@ -73,9 +77,6 @@ pub(super) fn poll_inbox(
 
 /// Puts a settlement into the connection's buffer; the driver writes all that there are when it has its turn, which is
 /// when this task waits.
-///
-/// One message is given back with `basic.reject`, many with `basic.nack`, the only method for many. They differ from
-/// RabbitMQ 4.3 on: a requeue by `basic.nack` no longer counts toward a quorum queue's delivery limit.
 pub(super) fn put_settlement(open: &OpenChannel, tag: u64, multiple: bool, settle: Settle) -> Result<(), ClientError> {
     let mut inner = open.line.lock();
     let (_, out) = inner.usable(open.id)?;
@@ -84,6 +85,7 @@ pub(super) fn put_settlement(open: &OpenChannel, tag: u64, multiple: bool, settl
         Settle::Ack => put_ack(out, open.id, tag, multiple),
         Settle::Requeue | Settle::Reject if multiple => put_nack(out, open.id, tag, true, requeue),
         Settle::Requeue | Settle::Reject => put_reject(out, open.id, tag, requeue),
+        Settle::Nack { requeue } => put_nack(out, open.id, tag, multiple, requeue),
     }
     inner.call_driver();
     Ok(())

@@ -29,6 +29,10 @@ impl PublisherTask {
         if self.answers.told.is_empty() {
             return;
         }
+        if self.is_dying() {
+            self.answers.told.clear();
+            return;
+        }
         let now_us = self.shared.now_us();
         let Answers { told, outcomes, from_intended, from_send } = &mut self.answers;
         let (mut confirmed, mut nacked, mut returned) = (0, 0, 0);

@@ -1,6 +1,7 @@
 //! One publisher: sends what is due, watches for answers, and sends again what its fleet's plan says.
 
 mod answers;
+mod dying;
 mod sending;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use super::alarm::Alarm;
 use super::changes::Changes;
 use super::cost::CostMeter;
 use super::flights::{Flight, Flights};
+use super::lives::{Lives, Member};
 use super::message::MessageMaker;
 use super::meters::{ProducerMeters, add};
 use super::pace::Pace;
@@ -59,6 +61,9 @@ pub struct PublisherTask {
     /// When the new messages of a batch should go, in microseconds on the run's clock.
     due: Vec<u64>,
     answers: Answers,
+    member: Member,
+    /// It dies once its last message is with the broker, and stays away for so long.
+    doomed: Option<Duration>,
     waits: Option<Waits>,
     /// No further message will be sent for the first time.
     finished: bool,
@@ -72,7 +77,7 @@ pub struct PublisherTask {
 struct Waits {
     alarm: Alarm,
     look: Interval,
-    changes: Changes,
+    changes: Changes<Stage>,
     /// When it last woke to send, in microseconds on the run's clock.
     woke_us: u64,
 }
@@ -93,6 +98,7 @@ impl PublisherTask {
         messages: &Arc<MessageMaker>,
         me: Publisher,
         meters: Arc<ProducerMeters>,
+        lives: &Arc<Lives>,
     ) -> Self {
         shared.publishers_busy.fetch_add(1, Ordering::AcqRel);
         shared.publishers_sending.fetch_add(1, Ordering::AcqRel);
@@ -102,6 +108,8 @@ impl PublisherTask {
             slot,
             fleet: Arc::clone(&messages.fleet),
             messages: Arc::clone(messages),
+            member: lives.member(me.member),
+            doomed: None,
             me,
             meters,
             next: 0,
@@ -127,11 +135,15 @@ impl PublisherTask {
         loop {
             let connection_lost = failed.as_ref().filter(|(_, error)| !error.is_channel_only());
             let lost = connection_lost.map(|(held, error)| (held.generation, error));
+            if self.member.revive(&mut self.stage).await.is_err() {
+                break;
+            }
             let Ok(held) = self.slot.get(lost, &mut self.stage.clone()).await else { break };
             let sequence_before = self.next;
             match self.on_connection(&held).await {
                 Left::Done => break,
                 Left::Failed(error) => {
+                    self.member.has_channel(false);
                     if !self.finished {
                         // What falls due until there is another link cannot go, and is late by no doing of ours.
                         self.pace.hold(self.shared.now_us());
@@ -185,6 +197,7 @@ impl PublisherTask {
         if !std::mem::replace(&mut self.ready, true) {
             self.shared.publishers_ready.fetch_add(1, Ordering::AcqRel);
         }
+        self.member.has_channel(true);
         reached(&mut self.stage, Stage::Load).await;
         let left = self.on_link(&mut *link, held).await;
         self.slot.journal_notices(&*held.connection);
@@ -213,6 +226,9 @@ impl PublisherTask {
                 true if self.is_done() => return Left::Done,
                 true => self.wait(link, due_us, held).await,
             };
+            if let Some(error) = self.die(link, outcome.is_ok()).await {
+                return Left::Failed(error);
+            }
             self.settle();
             self.cost.end(messages, &self.meters.cost);
             if let Err(error) = outcome.and_then(|()| self.check_timeout(held)) {

@@ -90,6 +90,7 @@ impl PublisherTask {
         if self.due.is_empty() {
             return;
         }
+        self.cut_due_at_death();
         let due = std::mem::take(&mut self.due);
         let confirms = self.fleet.confirm.is_some();
         self.shared.ledger.published(self.me.id, due.len(), confirms);

@@ -1,19 +1,25 @@
 //! Faults: repetitions written out, times drawn, defaults filled in.
 
 use super::Problems;
+use super::members::{self, Fleets};
 use crate::plan::draw::{self, Lane};
 use crate::plan::fault::{Broken, Disturbance, FaultPlan, FrameAction, FrameClass, Picks, Trigger};
 use crate::plan::{Direction, Family, FaultKind, LoadPlan};
-use crate::scenario::fault::Role;
+use crate::scenario::fault::{Pick, Role};
 use crate::scenario::{Fault, Scenario};
 use crate::units::Span;
 
 /// All faults, in the order in which they begin; those that wait for a count come last, in the order of the scenario.
-pub(super) fn resolve(scenario: &Scenario, seed: u64, load: &LoadPlan, problems: &mut Problems) -> Vec<FaultPlan> {
+pub(super) fn resolve(
+    scenario: &Scenario,
+    (seed, load): (u64, &LoadPlan),
+    fleets: &Fleets<'_>,
+    problems: &mut Problems,
+) -> Vec<FaultPlan> {
     let mut draws = 0;
     let mut faults: Vec<(usize, FaultPlan)> = Vec::new();
     for (place, fault) in scenario.faults.iter().enumerate() {
-        let Some(broken) = broken(fault, scenario) else {
+        let Some(broken) = broken(fault, scenario, (seed, place, fleets)) else {
             problems.add(format!("fault[{place}]"), format!("`{}` lacks something", fault.kind));
             continue;
         };
@@ -22,7 +28,8 @@ pub(super) fn resolve(scenario: &Scenario, seed: u64, load: &LoadPlan, problems:
             problems.add(format!("fault[{place}]"), "nothing says when");
         }
         for trigger in triggers {
-            let lasting_us = fault.lasting.map(Span::as_us);
+            // A crash is over when it has happened; its `for` is how long a member stays away.
+            let lasting_us = fault.lasting.filter(|_| !fault.kind.is_crash()).map(Span::as_us);
             faults.push((place, FaultPlan { id: 0, kind: fault.kind, trigger, lasting_us, broken: broken.clone() }));
         }
     }
@@ -72,7 +79,7 @@ fn one_node_at_a_time(faults: &[(usize, FaultPlan)], load: &LoadPlan, problems: 
 }
 
 /// What is broken; none where the scenario lacks a key, which its check has told.
-fn broken(fault: &Fault, scenario: &Scenario) -> Option<Broken> {
+fn broken(fault: &Fault, scenario: &Scenario, (seed, place, all): (u64, usize, &Fleets<'_>)) -> Option<Broken> {
     let fleets = || fault.fleets.clone().unwrap_or_else(|| acted_on(fault.kind, scenario));
     Some(match fault.kind.family() {
         Family::Node => Broken::Node,
@@ -84,7 +91,17 @@ fn broken(fault: &Fault, scenario: &Scenario) -> Option<Broken> {
         Family::Frames => {
             Broken::Network { fleets: fleets(), share: fault.share.unwrap_or(1.0), disturbance: of_frames(fault)? }
         }
+        Family::Fleet => members::broken(fault, &fleets(), (seed, place), all)?,
     })
+}
+
+/// Which of many events are meant.
+pub(super) fn picks(written: Option<Pick>) -> Picks {
+    Picks {
+        first: written.and_then(|pick| pick.first).unwrap_or(1),
+        every: written.and_then(|pick| pick.every).unwrap_or(1),
+        times: written.and_then(|pick| pick.times),
+    }
 }
 
 /// All fleets that a kind of fault can act on.
@@ -121,11 +138,7 @@ fn of_frames(fault: &Fault) -> Option<Disturbance> {
         DropConfirms, DropDeliveries, DropHeartbeats, DropPublishes, HoldAcks, HoldConfirms, HoldDeliveries,
         HoldPublishes,
     };
-    let picks = Picks {
-        first: fault.pick.and_then(|pick| pick.first).unwrap_or(1),
-        every: fault.pick.and_then(|pick| pick.every).unwrap_or(1),
-        times: fault.pick.and_then(|pick| pick.times),
-    };
+    let picks = picks(fault.pick);
     let class = match fault.kind {
         CutBeforeConfirm => return Some(Disturbance::CutBeforeConfirm { picks }),
         CutBeforeAck => return Some(Disturbance::CutBeforeAck { picks }),

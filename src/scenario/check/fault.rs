@@ -1,6 +1,7 @@
 //! `[[fault]]`: that it can happen, that it is over in time, and that there is somebody who can do it.
 
 use super::fleet::load_time;
+use super::members;
 use super::names::Names;
 use crate::scenario::Scenario;
 use crate::scenario::broker::Provider;
@@ -25,6 +26,7 @@ pub(super) fn check(scenario: &Scenario, names: &Names<'_>, problems: &mut Probl
             check_queue(&at, queue, fault.kind, scenario, names, problems);
         }
         check_fleets(&at, fault, scenario, problems);
+        members::check(&at, fault, scenario, problems);
     }
 }
 
@@ -42,6 +44,8 @@ fn check_keys(at: &str, fault: &Fault, problems: &mut Problems) {
         ("bytes", fault.bytes.is_some()),
         ("pause", fault.pause.is_some()),
         ("pick", fault.pick.is_some()),
+        ("message", fault.message.is_some()),
+        ("point", fault.point.is_some()),
     ];
     for (key, is_written) in written {
         match kind.keys().iter().find(|(known, _)| *known == key) {
@@ -57,6 +61,7 @@ fn check_keys(at: &str, fault: &Fault, problems: &mut Problems) {
                     "delay" => "delay = \"100ms\"",
                     "bytes_per_second" => "bytes_per_second = \"64 KiB\"",
                     "bytes" => "bytes = \"7 B\"",
+                    "point" => "point = \"after-effect\"",
                     _ => "pick = { first = 1000, times = 1 }",
                 };
                 problems
@@ -210,9 +215,10 @@ fn check_length(at: &str, fault: &Fault, problems: &mut Problems) {
 }
 
 fn check_values(at: &str, fault: &Fault, problems: &mut Problems) {
+    let whose = if fault.kind.family() == Family::Fleet { "members" } else { "connections" };
     if let Some(share) = fault.share.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
         problems
-            .at(format!("{at}.share"), format!("{share} is no share of the connections"))
+            .at(format!("{at}.share"), format!("{share} is no share of the {whose}"))
             .help("it is above 0 and at most 1");
     }
     let nothing = [
@@ -234,9 +240,10 @@ fn check_values(at: &str, fault: &Fault, problems: &mut Problems) {
         problems.at(format!("{at}.pick.{key}"), "0 picks nothing").help(format!("`{key}` is at least 1"));
     }
     let cuts = matches!(fault.kind, FaultKind::CutBeforeConfirm | FaultKind::CutBeforeAck);
-    if cuts && times.is_none() {
+    if (cuts || fault.kind.is_crash()) && times.is_none() {
+        let what = if cuts { "connection" } else { "member" };
         problems
-            .at(format!("{at}.pick"), "without `times` no connection would live")
+            .at(format!("{at}.pick"), format!("without `times` no {what} would live"))
             .help("add it, such as `pick = { first = 1000, times = 1 }`");
     }
 }

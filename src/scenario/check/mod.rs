@@ -11,6 +11,7 @@ mod fault;
 mod fleet;
 mod idempotency;
 mod load;
+mod members;
 mod names;
 mod producer;
 mod queue;

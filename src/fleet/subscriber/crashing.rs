@@ -1,0 +1,69 @@
+//! A subscriber whose member dies at a message, or stands still.
+
+use std::time::Duration;
+
+use super::SubscriberTask;
+use crate::client::{ClientError, SubscriberLink};
+use crate::fleet::Step;
+use crate::ledger::{Arrival, Seen};
+use crate::plan::CrashPoint;
+
+/// A broker that takes nothing does not keep a consumer alive.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+
+impl SubscriberTask {
+    /// Stands still where the member does; fails where it has died.
+    pub(super) async fn live(&mut self) -> Result<(), ClientError> {
+        if self.member.is_stalled() {
+            self.member.stand_still(&mut self.stage).await;
+        }
+        if self.member.has_died() { Err(self.member.death()) } else { Ok(()) }
+    }
+
+    /// A message has come to `point` on its way through the consumer: what the plan has in store for the member there
+    /// happens. Everything that is not acked by then is gone from memory; what was acked before is with the broker.
+    ///
+    /// # Errors
+    /// The member has died: nothing more is done with this link.
+    pub(super) async fn step(
+        &mut self,
+        link: &mut dyn SubscriberLink,
+        point: CrashPoint,
+        arrival: &Arrival,
+        seen: Seen,
+    ) -> Result<(), ClientError> {
+        // With effects it is the store's steps that count, batch by batch.
+        if !self.member.is_planned() || self.effects.is_some() {
+            return Ok(());
+        }
+        self.live().await?;
+        // A repeated delivery is not another message.
+        if seen != Seen::First {
+            return Ok(());
+        }
+        match self.member.strikes(Step::Consumer(point), &arrival.reading) {
+            Some(away) => Err(self.die(link, away).await),
+            None => Ok(()),
+        }
+    }
+
+    /// Settles what is worked off, and dies where the plan says so after an ack.
+    pub(super) async fn ack_and_live(&mut self, link: &mut dyn SubscriberLink) -> Result<(), ClientError> {
+        let acked_before = self.acked.len();
+        self.ack(link)?;
+        if !self.member.is_planned() {
+            return Ok(());
+        }
+        let strikes = |(_, reading)| self.member.strikes(Step::Consumer(CrashPoint::AfterAck), reading);
+        match self.acked[acked_before..].iter().map(|(to, reading)| (to, reading)).find_map(strikes) {
+            Some(away) => Err(self.die(link, away).await),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn die(&mut self, link: &mut dyn SubscriberLink, away: Duration) -> ClientError {
+        // Should that fail, the connection is gone or hangs: then it dies all the same.
+        let _ = tokio::time::timeout(FLUSH_WITHIN, link.flush()).await;
+        self.member.die(away).await
+    }
+}
