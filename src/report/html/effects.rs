@@ -1,8 +1,11 @@
 //! Effects of idempotent consumers: what each store says of each queue.
 
+use std::time::Duration;
+
 use super::markup::{Cell, Html};
 use crate::record::{EffectsAccount, Record, StoreRow};
 use crate::report::figure::Figure;
+use crate::units::Span;
 
 /// The section; nothing where no fleet has effects.
 pub(super) fn section(html: &mut Html, record: &Record) {
@@ -36,7 +39,7 @@ fn cells(record: &Record, row: &StoreRow) -> [Cell; 10] {
     let number = |of: fn(EffectsAccount) -> u64| Cell::Number(effects.map(of).map(Figure::from), "messages");
     let has_store = row.store != "none";
     let kept = match row.window_us {
-        Some(us) => Cell::us(Some(us)),
+        Some(us) => Cell::text(Span(Duration::from_micros(us)).to_string()),
         None => Cell::text(if has_store { "the whole run" } else { "–" }),
     };
     [
