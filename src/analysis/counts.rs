@@ -35,6 +35,10 @@ pub(super) fn total(totals: &Totals, word: &str) -> Option<u64> {
         "left_in_queue" => totals.left_in_queue,
         "disconnects" => totals.disconnects,
         "blocked" => totals.blocked,
+        "effects_applied" => totals.effects_applied?,
+        "effects_repeated" => totals.effects_repeated?,
+        "effects_missing" => totals.effects_missing?,
+        "effects_unknown" => totals.effects_unknown?,
         _ => return None,
     })
 }
@@ -78,6 +82,10 @@ pub(super) fn of_queue(queue: &QueueAccount, word: &str) -> Option<u128> {
         "removed_by_rule" => wide(queue.removed_by_rule),
         "left_in_queue" => wide(queue.left_in_queue),
         "unaccounted" => wide(queue.unaccounted),
+        "effects_applied" => wide(queue.effects?.applied),
+        "effects_repeated" => wide(queue.effects?.repeated),
+        "effects_missing" => wide(queue.effects?.missing),
+        "effects_unknown" => wide(queue.effects?.unknown),
         _ => return None,
     })
 }
@@ -137,6 +145,13 @@ pub(super) fn basis(record: &Record, word: &str, queue: Option<&str>) -> Option<
         // What is left is read by the audit, and would be found out there.
         "phantom" | "corrupt" => Some(sum(|account| account.delivered.saturating_add(account.left_in_queue))),
         "nacked" | "returned" | "unconfirmed" => Some(record.totals.published),
+        // A message that came once could not be applied twice, but nobody could know that before.
+        "effects_repeated" | "effects_missing" | "effects_unknown" => {
+            let owed = |account: &QueueAccount| {
+                account.effects.map_or(0, |effects| effects.applied.saturating_add(effects.missing))
+            };
+            Some(books.iter().fold(0u64, |sum, account| sum.saturating_add(owed(account))))
+        }
         _ => None,
     }
 }

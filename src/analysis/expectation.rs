@@ -1,7 +1,7 @@
 //! Each expectation of the plan against the record.
 
 use super::phrase::{things, value, zero_of};
-use super::{Finding, Weight, counts, is_audited, is_complete, latency, series};
+use super::{Finding, Weight, counts, effects, is_audited, is_complete, latency, series};
 use crate::plan::expect::{Comparison, Guarantee};
 use crate::plan::{Expectation, Metric, Statistic};
 use crate::record::{Check, Record, Verdict};
@@ -47,6 +47,7 @@ pub(super) fn check(record: &Record, expectation: &Expectation) -> Check {
             let (text, outcome) = match guarantee {
                 Guarantee::AtMostOnce => ("at-most-once", at_most_once(record)),
                 Guarantee::AtLeastOnce => ("at-least-once", at_least_once(record)),
+                Guarantee::EffectivelyOnce => ("effectively-once", effects::effectively_once(record)),
             };
             ("guarantee".to_owned(), "messages", text.to_owned(), outcome)
         }
@@ -120,6 +121,9 @@ fn counted(
     bound: f64,
 ) -> Outcome {
     let Some(number) = counts::measured(record, word, queue, reason) else {
+        if effects::is_one(word) {
+            return Outcome::unknown("no store said how often an effect was applied");
+        }
         let queue = queue.unwrap_or("any");
         return Outcome::unknown(format!("there are no books of `{word}` for queue `{queue}`"));
     };
@@ -133,6 +137,10 @@ fn counted(
             Some(number) if number > 0 => outcome = outcome.noted(zero_of(number)),
             _ => {}
         }
+    }
+    if effects::is_one(word) && effects::has_unread(record, queue) && outcome.verdict == Verdict::Pass {
+        outcome.verdict = Verdict::Inconclusive;
+        outcome = outcome.noted("not every store could be read");
     }
     match (word, queue) {
         ("lost", Some(queue)) if reason.is_none() => {
@@ -197,7 +205,7 @@ fn at_most_once(record: &Record) -> Outcome {
     nothing_of(record, "duplicates")
 }
 
-fn at_least_once(record: &Record) -> Outcome {
+pub(super) fn at_least_once(record: &Record) -> Outcome {
     let totals = &record.totals;
     let missing = u128::from(totals.lost) + u128::from(totals.possibly_lost);
     if missing == 0 {
@@ -229,7 +237,7 @@ fn ordered(record: &Record) -> Outcome {
 }
 
 /// A guarantee of which no violation was seen: worth as much as there is evidence.
-fn nothing_of(record: &Record, word: &str) -> Outcome {
+pub(super) fn nothing_of(record: &Record, word: &str) -> Outcome {
     match counts::basis(record, word, None).unwrap_or(0) {
         0 => Outcome::new(Some(0.0), Verdict::Inconclusive).noted("no message got far enough to break it"),
         _ if !is_complete(record) => Outcome::new(Some(0.0), Verdict::Inconclusive).noted(UNFINISHED),
@@ -240,7 +248,7 @@ fn nothing_of(record: &Record, word: &str) -> Outcome {
 const UNFINISHED: &str = "the run did not come to its end";
 
 /// Counts that only grow: what they exceed once they exceed for good.
-const GROWING: [&str; 20] = [
+const GROWING: [&str; 23] = [
     "published",
     "confirmed",
     "nacked",
@@ -261,6 +269,9 @@ const GROWING: [&str; 20] = [
     "misordered",
     "disconnects",
     "blocked",
+    "effects_applied",
+    "effects_repeated",
+    "effects_unknown",
 ];
 
 /// Takes back what a run that did not come to its end cannot know: all but bounds that are broken for good.

@@ -8,11 +8,13 @@
 //! | `books` | do the books of publishers, queues and totals agree? |
 //! | `generator` | did the generator offer the load that it was asked for? |
 //! | `faults` | was everything broken that should have been, and is it whole again? |
+//! | `effects` | was every store read, and each effect applied exactly once? |
 //! | `evidence` | is there enough of it, and what harm must be told in any case? |
 //! | `expectation` | does each expectation hold? By `counts`, `latency` and `series` |
 
 mod books;
 mod counts;
+mod effects;
 mod evidence;
 mod expectation;
 mod faults;
@@ -36,6 +38,7 @@ pub fn judge(record: &Record) -> Judgement {
     let mut findings = books::findings(record);
     findings.extend(generator::findings(record));
     findings.extend(faults::findings(record));
+    findings.extend(effects::findings(record, &checks));
     findings.extend(evidence::findings(record, &checks));
     findings.extend(checks.iter().filter_map(|check| expectation::finding(record, check)));
     let verdict = findings.iter().map(|finding| finding.weight.verdict()).max().unwrap_or(Verdict::Pass);

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::broker;
+use crate::idempotency::Server;
 
 /// Arguments of `lurcher doctor`.
 #[derive(Debug, Args)]
@@ -29,7 +30,8 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
                 }
             }
         }
-        let findings = broker::checkup(&arguments.broker_image).await;
+        let mut findings = broker::checkup(&arguments.broker_image).await;
+        findings.push(postgresql());
         for finding in &findings {
             super::say(format_args!(
                 "{}  {}: {}",
@@ -43,6 +45,21 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
         }
         if left || !can_have_broker(&findings) { super::ENVIRONMENT } else { 0 }
     })
+}
+
+/// What a store of idempotent consumers needs; a run without one does not.
+fn postgresql() -> broker::Finding {
+    let found = Server::find();
+    let fix = "apt-get install --no-install-recommends postgresql, or name a server's `url` in the scenario";
+    broker::Finding {
+        what: "PostgreSQL".to_owned(),
+        ok: found.is_ok(),
+        fix: found.is_err().then(|| fix.to_owned()),
+        detail: match found {
+            Ok(programs) => format!("in {}", programs.display()),
+            Err(_) => "not here; consumers with `store = \"postgres\"` need it".to_owned(),
+        },
+    }
 }
 
 /// A container needs Docker and an image; a process needs the server.

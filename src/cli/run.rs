@@ -1,5 +1,6 @@
 //! `lurcher run`: broker, load, books, verdict, record.
 
+use std::collections::BTreeMap;
 use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,11 +12,13 @@ use super::prepare::{Prepared, Scenarios, prepare};
 use super::which_broker::WhichBroker;
 use crate::analysis;
 use crate::broker::ExternalUrls;
+use crate::endpoint::Secret;
 use crate::record::progress::Progress;
 use crate::record::{Completeness, LOG_FILE, Record, RecordFolder, StoreError, create};
 use crate::report;
 use crate::report::terminal::{Listener, Manner, Screen, conclude};
 use crate::run::{self, Job, RunError};
+use crate::scenario::{Consumer, Scenario};
 
 /// Arguments of `lurcher run`.
 #[derive(Debug, Args)]
@@ -145,6 +148,7 @@ async fn conduct(
         id,
         started_at,
         external: external.clone(),
+        store_urls: store_urls(&prepared.scenario),
         log: Box::new(BufWriter::new(log)),
         log_path,
         progress,
@@ -168,6 +172,12 @@ fn choose_broker(given: &WhichBroker, mut prepared: Prepared) -> Result<Chosen, 
     let plan = &mut Arc::make_mut(&mut prepared.plan).broker;
     let external = given.choose(plan, (written.url, written.management_url))?;
     Ok(Chosen { prepared, external })
+}
+
+/// URLs of stores with their passwords, which no plan holds, by fleet.
+fn store_urls(scenario: &Scenario) -> BTreeMap<String, Secret> {
+    let url = |fleet: &Consumer| Some((fleet.name.clone(), Secret::new(fleet.idempotency.as_ref()?.url.clone()?)));
+    scenario.consumers.iter().filter_map(url).collect()
 }
 
 fn manner(arguments: &Arguments) -> Manner {

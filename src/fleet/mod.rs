@@ -1,7 +1,7 @@
 //! Producers and consumers: pacing, confirm windows, acks, simulated work, reconnects.
 //!
-//! May use `units`, `plan`, `endpoint`, `stamp`, `client`, `ledger` and `latency`; knows no fault. Each publisher and
-//! each subscriber is one task that owns its channel and journals what it sees; nothing here prints.
+//! May use `units`, `plan`, `endpoint`, `stamp`, `client`, `idempotency`, `ledger` and `latency`; knows no fault. Each
+//! publisher and each subscriber is one task that owns its channel and journals what it sees; nothing here prints.
 
 mod alarm;
 mod backoff;

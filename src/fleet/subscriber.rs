@@ -1,6 +1,7 @@
 //! One subscriber: receives, journals, works, settles.
 
 mod crashing;
+mod effects;
 mod failing;
 
 use std::future::poll_fn;
@@ -21,6 +22,7 @@ use super::slot::{Held, Slot};
 use super::work::Worker;
 use super::{Shared, Stage, backoff, reached};
 use crate::client::{ClientError, Deliveries, Delivery, QueueSubscription, Settle, SubscriberLink, SubscriberSetup};
+use crate::idempotency::Session;
 use crate::latency::Sample;
 use crate::ledger::incidents::IncidentKind;
 use crate::ledger::{Arrival, Order, Seen};
@@ -67,6 +69,8 @@ pub struct SubscriberTask {
     setup: SubscriberSetup,
     order: Order,
     worker: Option<Worker>,
+    /// Where its fleet has effects: to be committed before anything is acked.
+    effects: Option<effects::Effects>,
     /// Worked off and not yet acked, oldest first.
     to_ack: Vec<(u32, Reading)>,
     last_tag: u64,
@@ -126,6 +130,7 @@ impl SubscriberTask {
             shared: Arc::clone(shared),
             slot: seat.slot,
             worker: fleet.work.map(|work| Worker::new(work, me.seed)),
+            effects: None,
             fleet: Arc::clone(fleet),
             member: seat.lives.member(me.member),
             failing: seat.failing,
@@ -140,6 +145,13 @@ impl SubscriberTask {
             unsettled: 0,
             batch: Batch::default(),
         }
+    }
+
+    /// The same, which applies an effect for each message: by a session for each destination of the ledger.
+    #[must_use]
+    pub fn with_effects(mut self, sessions: Vec<(u32, Session)>) -> Self {
+        self.effects = (!sessions.is_empty()).then(|| effects::Effects::new(sessions));
+        self
     }
 
     /// Consumes until it is time to leave. `ready` is told once the first subscription stands or failed for good.
@@ -182,6 +194,7 @@ impl SubscriberTask {
             self.slot.journal_notices(&*held.connection);
             let Err(error) = outcome else { break };
             self.member.has_channel(false);
+            self.forget_where_dead();
             // What was worked off but not acked comes again: it was not consumed.
             self.forget_unacked();
             if error.is_final() {
@@ -218,18 +231,24 @@ impl SubscriberTask {
         let mut waits = Waits::new(&self.stage, &self.member);
         loop {
             if self.shared.stage() == Stage::Leave {
+                let _cleared_where_not = self.commit(&mut *link).await;
                 let flushed = self.ack(&mut *link);
                 self.write_down();
                 link.close().await;
                 return flushed;
             }
             self.live().await?;
-            let one_by_one = self.worker.is_some() || self.member.is_planned();
-            let limit = if one_by_one { BATCH_AT_WORK } else { BATCH };
+            let one_by_one = self.worker.is_some() && self.effects.is_none() || self.member.is_planned();
+            let limit = match &self.effects {
+                _ if one_by_one => BATCH_AT_WORK,
+                Some(_) => self.ack_size().min(BATCH),
+                None => BATCH,
+            };
             let filling = !self.to_ack.is_empty();
             match waits.wait(&mut *link, &mut self.batch.deliveries, (limit, filling), &self.member).await? {
                 Woken::Received => self.take(&mut *link).await?,
                 Woken::Flush => {
+                    let _cleared_where_not = self.commit(&mut *link).await?;
                     self.ack_and_live(&mut *link).await?;
                     self.write_down();
                 }
@@ -243,13 +262,10 @@ impl SubscriberTask {
         let mut batch = std::mem::take(&mut self.batch);
         self.journal(&mut batch);
         self.hold(batch.arrivals.len() as i64);
-        let size = match self.fleet.ack {
-            AckPlan::Auto => BATCH,
-            AckPlan::Manual { batch } => batch as usize,
-        };
+        let size = self.ack_size();
         for (((delivery, _), arrival), seen) in batch.deliveries.iter().zip(&batch.arrivals).zip(&batch.seen) {
             self.step(&mut *link, CrashPoint::BeforeEffect, arrival, *seen).await?;
-            if self.worker.is_some() {
+            if self.worker.is_some() && self.effects.is_none() {
                 self.write_down();
                 if self.work().await.is_err() {
                     // A slow consumer does not work off its whole batch before it leaves.
@@ -259,10 +275,16 @@ impl SubscriberTask {
             if self.fails(link, delivery, arrival)? {
                 continue;
             }
+            if self.effects.is_some() {
+                self.owe(arrival, *seen).await?;
+            }
             self.step(&mut *link, CrashPoint::AfterEffect, arrival, *seen).await?;
             self.last_tag = delivery.tag;
             self.to_ack.push((arrival.destination, arrival.reading));
             if self.to_ack.len() >= size {
+                if self.effects.is_some() && !self.commit(link).await? {
+                    return Ok(());
+                }
                 self.ack_and_live(link).await?;
             }
         }
@@ -277,6 +299,14 @@ impl SubscriberTask {
             return Ok(());
         }
         poll_fn(|cx| link.poll_settled(cx)).await
+    }
+
+    /// Messages that are settled with one ack.
+    fn ack_size(&self) -> usize {
+        match self.fleet.ack {
+            AckPlan::Auto => BATCH,
+            AckPlan::Manual { batch } => batch as usize,
+        }
     }
 
     /// Works one delivery off; an error where it is time to leave.

@@ -54,6 +54,11 @@ impl Audit {
         self.listed.iter().map(|(id, times)| (*id, *times))
     }
 
+    /// How often the effect of one of those that are listed was applied; none for any other.
+    pub fn times_listed(&self, id: EffectId) -> Option<u32> {
+        self.listed.get(&id).copied()
+    }
+
     /// All ids whose effect was applied at least once.
     pub fn applied(&self) -> &IdSet {
         &self.applied

@@ -75,6 +75,14 @@ impl Server {
         Ok(server)
     }
 
+    /// Where this machine has PostgreSQL's programs.
+    ///
+    /// # Errors
+    /// Where it is not installed, with the command that installs it.
+    pub fn find() -> Result<PathBuf, StoreError> {
+        find_programs()
+    }
+
     /// A URL with the password, for [`super::StoreKind::Postgres`].
     pub fn url(&self) -> &Secret {
         &self.url

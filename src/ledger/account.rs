@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::effects::EffectsAccount;
+
 /// The reconciled books of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -110,6 +112,9 @@ pub struct QueueAccount {
     pub misordered: u64,
     /// Messages delivered here that the topology should not have routed here.
     pub misrouted: u64,
+    /// What the store of its consumers says they applied; none: they have no effects, or it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<EffectsAccount>,
 }
 
 impl QueueAccount {
@@ -150,6 +155,12 @@ pub enum ViolationClass {
     Misordered,
     /// In a queue that the topology does not route it to.
     Misrouted,
+    /// Its effect was applied more than once.
+    EffectRepeated,
+    /// Its effect was never applied.
+    EffectMissing,
+    /// An effect was applied for a message that never came.
+    EffectUnknown,
 }
 
 /// Why a message offends, where the ledger can tell.

@@ -1,5 +1,7 @@
 //! One publisher's book: what became of each of its messages, in chunks that shrink once all is settled.
 
+use std::collections::BTreeMap;
+
 use super::account::{Cause, PublisherAccount};
 use super::chunk::{Chunk, Copy};
 use super::lane::CHUNK;
@@ -13,6 +15,8 @@ pub(super) struct Book {
     chunks: Vec<Chunk>,
     counts: [u64; Standing::COUNT],
     resends: u64,
+    /// Copies that nobody owes an effect for, by destination and 64 sequences at a time; only of destinations with effects.
+    excused: BTreeMap<(u32, u64), u64>,
 }
 
 #[inline]
@@ -108,6 +112,17 @@ impl Book {
     pub(super) fn is_closed(&self, sequence: u64, copy: Copy) -> bool {
         let (chunk, at) = place(sequence);
         self.chunks.get(chunk).and_then(|chunk| chunk.lane(copy)).is_some_and(|lane| lane.is_closed(at))
+    }
+
+    /// Nobody owes an effect for this copy.
+    #[cold]
+    pub(super) fn excuse(&mut self, destination: u32, sequence: u64) {
+        *self.excused.entry((destination, sequence / 64)).or_default() |= 1 << (sequence % 64);
+    }
+
+    /// Whether nobody owes an effect for this copy.
+    pub(super) fn is_excused(&self, destination: u32, sequence: u64) -> bool {
+        self.excused.get(&(destination, sequence / 64)).is_some_and(|word| word & (1 << (sequence % 64)) != 0)
     }
 
     /// Where the publish of a message stands.

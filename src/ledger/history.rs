@@ -46,9 +46,16 @@ impl Ledger {
 
     /// What is known of an offending message, as a sentence.
     fn history(&self, offence: &Offence, publisher: Option<String>) -> String {
-        let publish = match (offence.stamp, &publisher) {
-            (Some(stamp), Some(name)) => {
-                let standing = self.book(stamp.publisher).map(|book| book.standing(stamp.sequence));
+        let message = offence.stamp.map(|stamp| (stamp.publisher, stamp.sequence));
+        let publish = self.publish_history(message, publisher.as_deref());
+        format!("{publish}; {}", end(offence))
+    }
+
+    /// Who published a message, by publisher and sequence, and how that ended.
+    pub(super) fn publish_history(&self, message: Option<(u16, u64)>, publisher: Option<&str>) -> String {
+        match (message, publisher) {
+            (Some((number, sequence)), Some(name)) => {
+                let standing = self.book(number).map(|book| book.standing(sequence));
                 let outcome = match standing {
                     Some(Standing::Confirmed) => "confirmed",
                     Some(Standing::Nacked) => "nacked",
@@ -60,29 +67,34 @@ impl Ledger {
                 format!("published by {name}, {outcome}")
             }
             _ => "not published by this run".to_owned(),
-        };
-        let end = match (offence.class, offence.cause) {
-            (ViolationClass::Lost | ViolationClass::PossiblyLost, Some(Cause::Unroutable)) => {
-                "routed to no queue by the topology"
-            }
-            (ViolationClass::Lost | ViolationClass::PossiblyLost, Some(Cause::OneOfMany)) => {
-                "neither consumed, dead-lettered nor left in the queue; others that are missing there were removed by a \
+        }
+    }
+}
+
+/// What became of it.
+fn end(offence: &Offence) -> &'static str {
+    match (offence.class, offence.cause) {
+        (ViolationClass::Lost | ViolationClass::PossiblyLost, Some(Cause::Unroutable)) => {
+            "routed to no queue by the topology"
+        }
+        (ViolationClass::Lost | ViolationClass::PossiblyLost, Some(Cause::OneOfMany)) => {
+            "neither consumed, dead-lettered nor left in the queue; others that are missing there were removed by a \
                  rule, and which of them were cannot be told"
-            }
-            (ViolationClass::Lost | ViolationClass::PossiblyLost, _) => {
-                "neither consumed, dead-lettered nor left in the queue"
-            }
-            (ViolationClass::Duplicate, Some(Cause::Republished)) => {
-                "delivered again because the producer sent it again"
-            }
-            (ViolationClass::Duplicate, Some(Cause::Redelivered)) => "delivered again with the redelivered flag",
-            (ViolationClass::Duplicate, _) => "delivered again without the redelivered flag",
-            (ViolationClass::Phantom, Some(Cause::NoStamp)) => "it carries no stamp of this run",
-            (ViolationClass::Phantom, _) => "its stamp names a message that was never sent",
-            (ViolationClass::Corrupt, _) => "its checksum does not match what its stamp claims",
-            (ViolationClass::Misordered, _) => "delivered after a later message of its publisher",
-            (ViolationClass::Misrouted, _) => "the topology does not route it here",
-        };
-        format!("{publish}; {end}")
+        }
+        (ViolationClass::Lost | ViolationClass::PossiblyLost, _) => {
+            "neither consumed, dead-lettered nor left in the queue"
+        }
+        (ViolationClass::Duplicate, Some(Cause::Republished)) => "delivered again because the producer sent it again",
+        (ViolationClass::Duplicate, Some(Cause::Redelivered)) => "delivered again with the redelivered flag",
+        (ViolationClass::Duplicate, _) => "delivered again without the redelivered flag",
+        (ViolationClass::Phantom, Some(Cause::NoStamp)) => "it carries no stamp of this run",
+        (ViolationClass::Phantom, _) => "its stamp names a message that was never sent",
+        (ViolationClass::Corrupt, _) => "its checksum does not match what its stamp claims",
+        (ViolationClass::Misordered, _) => "delivered after a later message of its publisher",
+        (ViolationClass::Misrouted, _) => "the topology does not route it here",
+        // Of these the store's audit tells, not the journal.
+        (ViolationClass::EffectRepeated, _) => "its effect was applied more than once",
+        (ViolationClass::EffectMissing, _) => "its effect was never applied",
+        (ViolationClass::EffectUnknown, _) => "an effect was applied for it, though it never came here",
     }
 }

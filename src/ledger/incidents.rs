@@ -45,6 +45,10 @@ pub enum IncidentKind {
     Unblocked,
     /// A confirm did not come in time.
     ConfirmTimeout,
+    /// The store of an idempotent consumer could not be used.
+    StoreFailed,
+    /// It could be used again.
+    StoreRecovered,
 }
 
 /// The journal of incidents of a run.

@@ -9,6 +9,7 @@
 pub mod account;
 mod book;
 mod chunk;
+pub mod effects;
 mod history;
 pub mod incidents;
 mod lane;
@@ -140,6 +141,8 @@ pub struct Ledger {
     /// Copies foretold for the messages published so far, all destinations together.
     routed: AtomicU64,
     offences: Mutex<Offences>,
+    /// Destinations whose consumers owe effects.
+    has_effects: Vec<bool>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -156,6 +159,7 @@ impl Ledger {
         Self {
             run,
             tallies: destinations.iter().map(tally).collect(),
+            has_effects: vec![false; destinations.len()],
             destinations,
             routes,
             books: (0..publishers).map(|_| Mutex::default()).collect(),
@@ -273,6 +277,11 @@ impl Ledger {
             self.arrive(&mut books, arrival, false);
             if self.is_closed_now(&mut books, arrival.destination, &arrival.reading) {
                 self.tally(arrival.destination, |queue| queue.left_in_queue += 1);
+                if let Reading::Ours(stamp) = arrival.reading
+                    && let Some(book) = books.of(stamp.publisher)
+                {
+                    self.excuse(book, arrival.destination, stamp.sequence);
+                }
             }
         }
     }
@@ -325,6 +334,7 @@ impl Ledger {
         if let Some((from, reason)) = &arrival.dead_lettered {
             let left = self.copy(*from, stamp);
             if !book.close(stamp.sequence, left) {
+                self.excuse(book, *from, stamp.sequence);
                 self.tally(*from, |queue| match queue.dead_lettered.get_mut(&**reason) {
                     Some(count) => *count += 1,
                     None => drop(queue.dead_lettered.insert(reason.to_string(), 1)),

@@ -95,7 +95,7 @@ impl Ledger {
     }
 
     /// The books by publisher, one open at a time.
-    fn numbered_books(&self) -> impl Iterator<Item = (u16, MutexGuard<'_, Book>)> {
+    pub(super) fn numbered_books(&self) -> impl Iterator<Item = (u16, MutexGuard<'_, Book>)> {
         self.books.iter().enumerate().map(|(publisher, book)| (publisher as u16, lock(book)))
     }
 

@@ -80,6 +80,8 @@ pub enum Guarantee {
     AtMostOnce,
     /// Nothing lost.
     AtLeastOnce,
+    /// Nothing lost, and each effect applied exactly once.
+    EffectivelyOnce,
 }
 
 /// A number of the record, written like `lost`, `end_to_end.p99`, `end_to_end.FLEET.p99` or `dead_lettered.QUEUE.expired`.
@@ -137,7 +139,7 @@ pub const PUBLISHER_COUNTS: [&str; 8] =
     ["planned", "published", "confirmed", "nacked", "returned", "unconfirmed", "sent", "unsent"];
 
 /// The ledger's words that are counted per queue.
-pub const QUEUE_COUNTS: [&str; 19] = [
+pub const QUEUE_COUNTS: [&str; 23] = [
     "delivered",
     "consumed",
     "lost",
@@ -157,14 +159,21 @@ pub const QUEUE_COUNTS: [&str; 19] = [
     "dead_lettered",
     "removed_by_rule",
     "left_in_queue",
+    "effects_applied",
+    "effects_repeated",
+    "effects_missing",
+    "effects_unknown",
 ];
+
+/// Those of them that are counted where a fleet has effects only.
+pub const EFFECT_COUNTS: [&str; 4] = ["effects_applied", "effects_repeated", "effects_missing", "effects_unknown"];
 
 /// The ledger's words that are counted per connection.
 pub const CONNECTION_COUNTS: [&str; 2] = ["disconnects", "blocked"];
 
 /// All the ledger's words, as in `totals` of `run.json`.
-pub const COUNTS: [&str; 29] = {
-    let mut all = [""; 29];
+pub const COUNTS: [&str; 33] = {
+    let mut all = [""; 33];
     let (publishers, others) = all.split_at_mut(PUBLISHER_COUNTS.len());
     let (queues, connections) = others.split_at_mut(QUEUE_COUNTS.len());
     publishers.copy_from_slice(&PUBLISHER_COUNTS);

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Again, Arguments, BodyPlan, ClientKind, FailPlan, PrefetchScope, RateProfile, StreamOffset, draw};
+use super::{
+    Again, Arguments, BodyPlan, ClientKind, Discipline, FailPlan, PrefetchScope, RateProfile, Store, StreamOffset, draw,
+};
 
 /// A fleet of producers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -215,8 +217,26 @@ pub struct ConsumerFleet {
     pub priority: i32,
     /// Where in a stream to begin.
     pub offset: StreamOffset,
+    /// Effects, and how they are kept from being applied twice; none: no effects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<IdempotencyPlan>,
     /// Channels that consume.
     pub subscribers: Vec<Subscriber>,
+}
+
+/// How the effects of a fleet are kept from being applied twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdempotencyPlan {
+    /// Where the ids are kept.
+    pub store: Store,
+    /// In which order a consumer looks up, applies and records.
+    pub discipline: Discipline,
+    /// How long an id is kept; none: to the end of the run.
+    pub window_us: Option<u64>,
+    /// SQLite's file; none: a temporary one.
+    pub path: Option<String>,
+    /// URL of a PostgreSQL server that is already there, without its password and its parameters; none: one of our own.
+    pub url: Option<String>,
 }
 
 /// How messages are settled.

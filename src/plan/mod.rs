@@ -26,7 +26,10 @@ pub use fault::{
     Broken, Disturbance, FaultPlan, FrameAction, FrameClass, MemberFailure, Members, Picks, Strike, Trigger,
 };
 pub use fields::{FieldError, Fields, Moment};
-pub use fleet::{AckPlan, ConfirmPlan, ConsumerFleet, Message, ProducerFleet, Publisher, Route, Subscriber, WorkPlan};
+pub use fleet::{
+    AckPlan, ConfirmPlan, ConsumerFleet, IdempotencyPlan, Message, ProducerFleet, Publisher, Route, Subscriber,
+    WorkPlan,
+};
 pub use resolve::{PlanError, resolve};
 pub use schedule::{RateProfile, Schedule};
 pub use topology::{BindingPlan, ExchangePlan, QueuePlan, TopologyPlan};
@@ -34,6 +37,7 @@ pub use topology::{BindingPlan, ExchangePlan, QueuePlan, TopologyPlan};
 pub use crate::scenario::broker::{Network, Provider};
 pub use crate::scenario::consumer::{PrefetchScope, StreamOffset};
 pub use crate::scenario::fault::{CrashPoint, Direction, Family, FaultKind};
+pub use crate::scenario::idempotency::{Discipline, Store};
 pub use crate::scenario::producer::{Again, ClientKind};
 pub use crate::scenario::topology::{ExchangeKind, QueueKind};
 

@@ -6,6 +6,7 @@ mod consumers;
 mod expect;
 mod failing;
 mod faults;
+mod idempotency;
 mod load;
 mod members;
 mod producers;

@@ -2,6 +2,7 @@
 //!
 //! May use `units`, `plan`, `ledger` and `latency`. Everything after it (verdict, plots, gate) reads only the record.
 
+mod effects;
 mod fault;
 #[doc(hidden)]
 pub mod fixture;
@@ -15,8 +16,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use crate::ledger::account::{Account, Cause, PublisherAccount, QueueAccount, Texts, Violation, ViolationClass};
+pub use crate::ledger::effects::EffectsAccount;
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
+pub use effects::StoreRow;
 pub use fault::{FaultCost, FaultRow};
 pub use scenario::ScenarioFacts;
 pub use store::{LATEST, LOG_FILE, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
@@ -68,6 +71,9 @@ pub struct Record {
     pub dead_letters: Vec<DeadLetterRow>,
     /// Faults.
     pub faults: Vec<FaultRow>,
+    /// Stores of idempotent consumers, by fleet and queue.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<StoreRow>,
     /// What happened to connections and channels, in order, up to a limit.
     pub incidents: Vec<Incident>,
     /// All incidents, listed or not.
@@ -162,6 +168,30 @@ pub struct Totals {
     pub disconnects: u64,
     /// Times that the broker blocked a connection.
     pub blocked: u64,
+    /// Effects that were applied, once or more often; none where no fleet has effects, or none could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects_applied: Option<u64>,
+    /// Of these, effects that were applied more than once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects_repeated: Option<u64>,
+    /// Effects that consumers owed, for messages that they consumed or that were lost, and never applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects_missing: Option<u64>,
+    /// Effects that were applied for messages that were never sent, or never came to that queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects_unknown: Option<u64>,
+}
+
+impl Totals {
+    /// Adds up what the stores say; nothing where none could be read.
+    pub fn count_effects(&mut self, account: &Account) {
+        let read = || account.queues.iter().filter_map(|queue| queue.effects);
+        let sum = |of: fn(EffectsAccount) -> u64| read().map(of).reduce(u64::saturating_add);
+        self.effects_applied = sum(|effects| effects.applied);
+        self.effects_repeated = sum(|effects| effects.repeated);
+        self.effects_missing = sum(|effects| effects.missing);
+        self.effects_unknown = sum(|effects| effects.unknown);
+    }
 }
 
 /// The machine.

@@ -40,6 +40,7 @@ pub fn rows(record: &Record) -> Vec<Row> {
     let measured = totals(&record.totals)
         .into_iter()
         .map(|(word, count)| (word.to_owned(), unit(word), Some(count.into())))
+        .chain(effects(&record.totals))
         .chain(throughputs(record))
         .chain(latencies(record))
         .chain(gauges(record))
@@ -114,6 +115,7 @@ pub fn totals(totals: &Totals) -> [(&'static str, u64); 29] {
         left_in_queue,
         disconnects,
         blocked,
+        ..
     } = *totals;
     [
         ("planned", planned),
@@ -146,6 +148,18 @@ pub fn totals(totals: &Totals) -> [(&'static str, u64); 29] {
         ("disconnects", disconnects),
         ("blocked", blocked),
     ]
+}
+
+/// What the stores of idempotent consumers say; nothing where there are none.
+fn effects(totals: &Totals) -> impl Iterator<Item = Measured> {
+    let words = [
+        ("effects_applied", totals.effects_applied),
+        ("effects_repeated", totals.effects_repeated),
+        ("effects_missing", totals.effects_missing),
+        ("effects_unknown", totals.effects_unknown),
+    ];
+    let counted = |(word, count): (&str, Option<u64>)| Some((word.to_owned(), "messages", Some(count?.into())));
+    words.into_iter().filter_map(counted)
 }
 
 type Measured = (String, &'static str, Option<Figure>);
@@ -285,12 +299,22 @@ mod tests {
 
     #[test]
     fn the_totals_are_those_of_the_ledger() {
-        let names = totals(&Totals::default()).map(|(word, _)| word);
-        assert_eq!(names, crate::plan::expect::COUNTS);
-        let json = serde_json::to_value(fixture::record().totals).expect("json");
-        for (word, count) in totals(&fixture::record().totals) {
+        let record = fixture::record();
+        let effects: Vec<_> = effects(&record.totals).collect();
+        let words = totals(&Totals::default()).into_iter().map(|(word, _)| word);
+        let mut words: Vec<&str> = words.chain(effects.iter().map(|(word, ..)| word.as_str())).collect();
+        let mut known = crate::plan::expect::COUNTS;
+        words.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(words, known);
+        let json = serde_json::to_value(&record.totals).expect("json");
+        for (word, count) in totals(&record.totals) {
             assert_eq!(json[word], count, "{word}");
         }
+        for (word, _, count) in &effects {
+            assert_eq!(json[word.as_str()].as_u64().map(Figure::from), *count, "{word}");
+        }
+        assert_eq!(super::effects(&Totals::default()).count(), 0, "a run without stores says nothing of effects");
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(super) fn incident(kind: IncidentKind) -> &'static str {
         IncidentKind::Blocked => "blocked",
         IncidentKind::Unblocked => "unblocked",
         IncidentKind::ConfirmTimeout => "confirm_timeout",
+        IncidentKind::StoreFailed => "store_failed",
+        IncidentKind::StoreRecovered => "store_recovered",
     }
 }
 
@@ -26,6 +28,9 @@ pub(super) fn violation(class: ViolationClass) -> &'static str {
         ViolationClass::Corrupt => "corrupt",
         ViolationClass::Misordered => "misordered",
         ViolationClass::Misrouted => "misrouted",
+        ViolationClass::EffectRepeated => "effect_repeated",
+        ViolationClass::EffectMissing => "effect_missing",
+        ViolationClass::EffectUnknown => "effect_unknown",
     }
 }
 
@@ -84,15 +89,20 @@ mod tests {
     #[test]
     fn words_are_those_of_the_record() {
         use IncidentKind::{
-            Blocked, Cancelled, ChannelClosed, ConfirmTimeout, Disconnected, ReconnectFailed, Reconnected, Unblocked,
+            Blocked, Cancelled, ChannelClosed, ConfirmTimeout, Disconnected, ReconnectFailed, Reconnected, StoreFailed,
+            StoreRecovered, Unblocked,
         };
-        for kind in
-            [Blocked, Cancelled, ChannelClosed, ConfirmTimeout, Disconnected, ReconnectFailed, Reconnected, Unblocked]
-        {
+        let of_connections =
+            [Blocked, Cancelled, ChannelClosed, ConfirmTimeout, Disconnected, ReconnectFailed, Reconnected, Unblocked];
+        for kind in of_connections.into_iter().chain([StoreFailed, StoreRecovered]) {
             assert_eq!(serde_json::json!(kind), incident(kind));
         }
-        use ViolationClass::{Corrupt, Duplicate, Lost, Misordered, Misrouted, Phantom, PossiblyLost};
-        for class in [Corrupt, Duplicate, Lost, Misordered, Misrouted, Phantom, PossiblyLost] {
+        use ViolationClass::{
+            Corrupt, Duplicate, EffectMissing, EffectRepeated, EffectUnknown, Lost, Misordered, Misrouted, Phantom,
+            PossiblyLost,
+        };
+        let of_messages = [Corrupt, Duplicate, Lost, Misordered, Misrouted, Phantom, PossiblyLost];
+        for class in of_messages.into_iter().chain([EffectMissing, EffectRepeated, EffectUnknown]) {
             assert_eq!(serde_json::json!(class), violation(class));
         }
         use Cause::{NeverSent, NoStamp, OneOfMany, Redelivered, Republished, Unflagged, Unroutable};

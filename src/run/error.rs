@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::broker::BrokerError;
 use crate::faults::FaultError;
+use crate::idempotency::StoreError;
 use crate::topology::TopologyError;
 
 /// Why a run could not be carried out. What goes wrong once messages flow is part of the record instead.
@@ -25,6 +26,14 @@ pub enum RunError {
         fleet: String,
         /// Why.
         reason: String,
+    },
+    /// The store of a fleet's effects could not be made or reached.
+    #[error("the store of fleet `{fleet}` is not there: {source}")]
+    Store {
+        /// Whose.
+        fleet: String,
+        /// What went wrong.
+        source: Box<StoreError>,
     },
     /// The system gave no thread for the fleets.
     #[error("could not start a thread for the fleets: {0}")]
@@ -48,6 +57,7 @@ impl RunError {
         match self {
             Self::Broker(error) if error.is_bad_input() => 2,
             Self::Faults(error) if error.is_bad_input() => 2,
+            Self::Store { source, .. } if matches!(**source, StoreError::BadUrl { .. }) => 2,
             Self::Interrupted => 130,
             _ => 5,
         }

@@ -13,6 +13,7 @@ use super::fleets::Fleets;
 use super::host::{self, ClockWatch};
 use super::routes::{PlanForetold, schedule};
 use super::sampler::Sampled;
+use super::stores::StoreRead;
 use super::{Ending, Job, Run};
 use crate::fleet::{Clock, ConsumerMeters};
 use crate::latency::{Recorder, at_percentile, histogram, listed_percentiles};
@@ -95,6 +96,8 @@ pub(super) struct Evidence<'a> {
     pub(super) ending: Ending,
     /// The broker's own counters over the run.
     pub(super) counters: Option<BTreeMap<String, u64>>,
+    /// What the stores of idempotent consumers say.
+    pub(super) effects: Vec<StoreRead>,
 }
 
 impl Evidence<'_> {
@@ -124,6 +127,7 @@ impl Evidence<'_> {
             latency: self.latencies(),
             dead_letters: self.dead_letters(),
             faults: self.faults(&account),
+            stores: self.effects.iter().map(|read| read.row.clone()).collect(),
             incidents: incidents.listed(),
             incidents_total: incidents.total(),
             queue_samples,
@@ -153,7 +157,14 @@ impl Evidence<'_> {
     fn account(&self) -> Account {
         let foretold = PlanForetold { routes: &self.run.routes, ended_us: self.ending.load_ended_us };
         let removed = self.counters.as_ref().map_or(RemovalEvidence::Unknown, removed_by_rule);
-        self.run.shared.ledger.account(&Reconciled { foretold: &foretold, removed, audited: self.ending.audited })
+        let ledger = &self.run.shared.ledger;
+        let mut account = ledger.account(&Reconciled { foretold: &foretold, removed, audited: self.ending.audited });
+        for StoreRead { destination, audit, .. } in &self.effects {
+            if let Some(audit) = audit {
+                ledger.account_effects(&mut account, *destination, audit, &foretold);
+            }
+        }
+        account
     }
 
     /// What one message takes of a publisher's thread; none where no send was looked at.
@@ -357,7 +368,7 @@ pub(super) fn totals(account: &Account, disconnects: u64, blocked: u64) -> Total
     let queued = |of: fn(&crate::record::QueueAccount) -> u64| account.queues.iter().map(of).sum::<u64>();
     let [republished, redelivered, unflagged] =
         [queued(|q| q.republished), queued(|q| q.redelivered), queued(|q| q.unflagged)];
-    Totals {
+    let mut totals = Totals {
         planned: published(|p| p.planned),
         published: published(|p| p.published),
         confirmed: published(|p| p.confirmed),
@@ -387,5 +398,8 @@ pub(super) fn totals(account: &Account, disconnects: u64, blocked: u64) -> Total
         left_in_queue: queued(|q| q.left_in_queue),
         disconnects,
         blocked,
-    }
+        ..Totals::default()
+    };
+    totals.count_effects(account);
+    totals
 }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::RunError;
 use super::routes::PlanDestinations;
+use super::stores::Stores;
 use super::threads::Threads;
 use crate::client::lapin::Lapin;
 use crate::client::wire::Wire;
@@ -80,13 +81,13 @@ impl Fleets {
     pub(super) async fn connect(
         &mut self,
         plan: &Arc<Plan>,
-        drivers: &Drivers<'_>,
+        (drivers, stores): (&Drivers<'_>, &Stores),
         shared: &Arc<Shared>,
         destinations: &Arc<PlanDestinations>,
     ) -> Result<(), RunError> {
         for (place, fleet) in plan.consumers.iter().enumerate() {
             let endpoint = drivers.endpoint(&fleet.name);
-            self.subscribe(plan, (fleet, Failing::new(plan, place)), &endpoint, shared, destinations).await?;
+            self.subscribe(plan, (fleet, Failing::new(plan, place)), (&endpoint, stores), shared, destinations).await?;
         }
         for fleet in &plan.producers {
             self.attach_publishers(plan, fleet, &drivers.endpoint(&fleet.name), shared).await?;
@@ -110,7 +111,7 @@ impl Fleets {
         &mut self,
         plan: &Arc<Plan>,
         (fleet, failing): (&ConsumerFleet, Option<Arc<Failing>>),
-        endpoint: &Endpoint,
+        (endpoint, stores): (&Endpoint, &Stores),
         shared: &Arc<Shared>,
         destinations: &Arc<PlanDestinations>,
     ) -> Result<(), RunError> {
@@ -149,6 +150,9 @@ impl Fleets {
             let of: Arc<dyn crate::fleet::Destinations> = Arc::clone(destinations) as _;
             let (me, meters) = (subscriber.clone(), Arc::clone(&meters));
             let task = SubscriberTask::new(shared, seat, &fleet, me, meters, of, queue);
+            let sessions = stores.sessions(&fleet, subscriber).await;
+            let failed = |error| RunError::Store { fleet: fleet.name.clone(), source: Box::new(error) };
+            let task = task.with_effects(sessions.map_err(failed)?);
             let (told, tell) = oneshot::channel();
             self.tasks.spawn_on(task.run(told), self.threads.of(placed + subscriber.connection as usize));
             ready.push(tell);

@@ -12,6 +12,7 @@ mod fleets;
 mod host;
 mod routes;
 mod sampler;
+mod stores;
 mod threads;
 mod watch;
 
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch as channel};
 
 use crate::broker::{self, Broker, ExternalUrls, StartOptions};
+use crate::endpoint::Secret;
 use crate::faults::Drivers;
 use crate::fleet::{Deaths, Shared, Slot, Stage};
 use crate::latency::IntervalLog;
@@ -43,6 +45,7 @@ use evidence::{Course, Evidence};
 use fleets::Fleets;
 use routes::{PlanDestinations, PlanRoutes};
 use sampler::{LogWriter, Sampled, Sampler};
+use stores::Stores;
 use watch::Watch;
 
 /// How long members may take to leave.
@@ -63,6 +66,8 @@ pub struct Job {
     pub started_at: jiff::Timestamp,
     /// URLs with their passwords, which the plan does not hold, where it says that the broker is already there.
     pub external: Option<ExternalUrls>,
+    /// URLs of PostgreSQL servers that are already there, with their passwords, by the fleet whose store is there.
+    pub store_urls: BTreeMap<String, Secret>,
     /// Where `latency.hlog` goes.
     pub log: LogWriter,
     /// What a person knows that by.
@@ -149,6 +154,7 @@ struct Run<'a> {
 async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result<Record, RunError> {
     let log = std::mem::replace(&mut job.log, Box::new(std::io::sink()));
     let run = Run::new(&job, broker, course);
+    let stores = Stores::open(&run.plan, &job.store_urls, run.shared.run, &run.destinations, course).await?;
     course.enter(Phase::Topology).await;
     let drivers = Drivers::start(&run.plan, broker, fleets::client(ClientKind::Wire)).await?;
     let mut declared = Declared::default();
@@ -158,7 +164,7 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     }
     let counters_before = run.counters().await;
     let mut fleets = Fleets::new(broker.endpoint())?;
-    let connected = fleets.connect(&run.plan, &drivers, &run.shared, &run.destinations).await;
+    let connected = fleets.connect(&run.plan, (&drivers, &stores), &run.shared, &run.destinations).await;
     let outcome = match connected {
         Ok(()) => {
             let names = run.plan.topology.queues.iter().map(|queue| queue.name.clone()).collect();
@@ -180,6 +186,10 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     fleets.left(LEAVE_WITHIN).await;
     fleets.close().await;
     drivers.stop().await;
+    let effects = if outcome.is_ok() { stores.read().await } else { Vec::new() };
+    for error in stores.close().await {
+        course.note(format!("could not clean up: {error}")).await;
+    }
     let has_restarted = outcome.as_ref().is_ok_and(|(_, ending)| ending.has_restarted_broker());
     let counters = if has_restarted { None } else { run.counters_since(counters_before).await };
     // A broker of our own goes with all that is on it; on somebody else's, what we made goes now.
@@ -192,7 +202,7 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     if let Some(error) = sampled.log_error {
         return Err(RunError::Log { path: job.log_path, source: error });
     }
-    Ok(Evidence { job: &job, run: &run, fleets: &fleets, sampled, ending, counters }.record(course))
+    Ok(Evidence { job: &job, run: &run, fleets: &fleets, sampled, ending, counters, effects }.record(course))
 }
 
 /// How the load and what follows it went.
@@ -223,7 +233,8 @@ impl<'a> Run<'a> {
         let routes = Arc::new(PlanRoutes::new(&plan, &destinations));
         let run: u32 = rand::random();
         let by_plan: Arc<dyn crate::ledger::Routes> = Arc::clone(&routes) as _;
-        let ledger = Ledger::new(run, plan.publisher_count(), destinations.destinations.clone(), by_plan);
+        let ledger = Ledger::new(run, plan.publisher_count(), destinations.destinations.clone(), by_plan)
+            .with_effects(stores::destinations(&plan, &destinations));
         let (stage, receiver) = channel::channel(Stage::Ready);
         let shared = Arc::new(Shared {
             ledger: Arc::new(ledger),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::either::{text_or_table, text_or_table_schema};
 use super::failing::{FailRule, OneOrMany, one_or_many};
+use super::idempotency::Idempotency;
 use super::producer::ClientKind;
 use crate::units::Span;
 
@@ -46,6 +47,8 @@ pub struct Consumer {
     pub start_delay: Option<Span>,
     /// Client that speaks to the broker. Default `wire`.
     pub client: Option<ClientKind>,
+    /// Apply an effect for each message, and keep it from being applied twice. Default: no effects.
+    pub idempotency: Option<Idempotency>,
 }
 
 /// What a prefetch counts.

@@ -1,7 +1,7 @@
 //! `${NAME}` and `${NAME:-default}` in the texts of a scenario, filled from the environment; `$${` is a plain `${`.
 //!
 //! Keys are never filled. The scenario's text that goes into a record is kept apart and holds no value from here; the plan
-//! that goes beside it does, but for the passwords in the broker's URLs.
+//! that goes beside it does, but for the passwords in the URLs of brokers and stores.
 
 use std::collections::BTreeMap;
 

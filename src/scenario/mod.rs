@@ -11,6 +11,7 @@ pub mod either;
 mod environment;
 pub mod failing;
 pub mod fault;
+pub mod idempotency;
 mod key;
 pub mod load;
 mod loader;

@@ -10,7 +10,8 @@ use super::{SCHEMA, Scenario};
 /// Names of metrics in `[expect]`: their first word, and what may follow it. `plan` reads them exactly.
 const METRICS: &str = "^(planned|published|confirmed|nacked|returned|unconfirmed|sent|unsent|delivered|consumed|lost|\
 possibly_lost|recovered|duplicates|republished|redelivered|unflagged|redelivered_flag|requeued|rejected|retried|\
-phantom|corrupt|misordered|dead_lettered|removed_by_rule|left_in_queue|disconnects|blocked)(\\..+)?$|\
+phantom|corrupt|misordered|dead_lettered|removed_by_rule|left_in_queue|effects_applied|effects_repeated|\
+effects_missing|effects_unknown|disconnects|blocked)(\\..+)?$|\
 ^(end_to_end|end_to_end_from_send|confirm|confirm_from_send|schedule_lag|time_to_dead_letter)(\\..+)?\
 \\.(p[0-9.]+|min|max|mean|count)$|\
 ^throughput\\.(published|confirmed|delivered|consumed)(\\..+)?$|\
@@ -46,9 +47,10 @@ fn expectations() -> Value {
         "type": "object",
         "properties": {
             "guarantee": {
-                "description": "`at-most-once`: no duplicate. `at-least-once`: nothing lost.",
+                "description": "`at-most-once`: no duplicate. `at-least-once`: nothing lost. `effectively-once`: nothing \
+                    lost, and each effect applied exactly once; needs `idempotency` in every consumer.",
                 "type": "string",
-                "enum": ["at-most-once", "at-least-once"],
+                "enum": ["at-most-once", "at-least-once", "effectively-once"],
             },
             "ordered": { "description": "Nothing misordered.", "type": "boolean" },
         },

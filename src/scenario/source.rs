@@ -257,13 +257,13 @@ fn index_value(
     spans.insert(path, Spans { key, value: value.span() });
 }
 
-/// `text` with passwords replaced by `***`: those of URLs, but for one that is an environment variable, and those in
-/// lines of `rabbitmq.conf`. A URL is whatever stands behind `//`: a misspelt scheme must not show a password.
+/// `text` with passwords replaced by `***`: those of URLs, but for one that is an environment variable, those among the
+/// parameters of a URL, and those in lines of `rabbitmq.conf`. A URL is whatever stands behind `//`: a misspelt scheme must not show a password.
 pub(super) fn redact(text: &str) -> String {
     let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
     let without_urls = replace_behind(text, "//", |after| after.find(ends).unwrap_or(after.len()), redact_userinfo);
     let assigned = |after: &str| after.find(['"', '\'', '\n', '\r']).unwrap_or(after.len());
-    ["_pass", "_password", ".password"]
+    ["_pass", "_password", ".password", "?password", "&password"]
         .iter()
         .fold(without_urls, |text, key| replace_behind(&text, key, assigned, redact_assigned))
 }
@@ -330,6 +330,7 @@ mod tests {
             ("['default_pass = secret word', \"x\"]", "['default_pass = ***', \"x\"]"),
             ("\"ssl_options.password=secret\"", "\"ssl_options.password= ***\""),
             ("\"a pass = one\"", "\"a pass = one\""),
+            ("\"postgres://host/db?user=me&password=secret\"", "\"postgres://host/db?user=me&password= ***\""),
             ("amqp://host:5672/v", "amqp://host:5672/v"),
             ("amqp://me@host:5672", "amqp://me@host:5672"),
         ] {

@@ -1,6 +1,7 @@
 //! Carries the cases out: one broker for all of them, for each a proxy of its own and a run like any other. Uses
 //! `scenario`, `plan`, `endpoint`, `broker`, `proxy`, `run`, `record`, `analysis` and `report`.
 
+use std::collections::BTreeMap;
 use std::io::BufWriter;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -178,6 +179,7 @@ impl Stage<'_> {
             id,
             started_at,
             external: Some(external),
+            store_urls: BTreeMap::new(),
             log: Box::new(BufWriter::new(log)),
             log_path,
             progress,

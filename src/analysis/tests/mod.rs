@@ -1,5 +1,6 @@
 //! One good record, and a test for each rule that breaks exactly that rule.
 
+mod effects;
 mod expectations;
 mod properties;
 mod rules;
@@ -73,6 +74,7 @@ pub(super) fn good() -> Record {
         },
         dead_letters: Vec::new(),
         faults: Vec::new(),
+        stores: Vec::new(),
         incidents: Vec::new(),
         incidents_total: 0,
         queue_samples: (0..6)
@@ -116,6 +118,7 @@ pub(super) fn add_up(record: &mut Record) {
         left_in_queue: of_queues(|q| q.left_in_queue),
         ..record.totals
     };
+    record.totals.count_effects(&record.account);
 }
 
 /// An expectation, written as the symbol and the number.
@@ -242,6 +245,7 @@ fn consumer() -> ConsumerFleet {
         fail: None,
         priority: 0,
         offset: StreamOffset::First,
+        idempotency: None,
         subscribers: vec![Subscriber { id: 0, member: 0, connection: 0, queues: vec![0], seed: 2, start_us: 0 }],
     }
 }

@@ -32,7 +32,8 @@ impl SubscriberTask {
         arrival: &Arrival,
         seen: Seen,
     ) -> Result<(), ClientError> {
-        if !self.member.is_planned() {
+        // With effects it is the store's steps that count, batch by batch.
+        if !self.member.is_planned() || self.effects.is_some() {
             return Ok(());
         }
         self.live().await?;
@@ -60,7 +61,7 @@ impl SubscriberTask {
         }
     }
 
-    async fn die(&mut self, link: &mut dyn SubscriberLink, away: Duration) -> ClientError {
+    pub(super) async fn die(&mut self, link: &mut dyn SubscriberLink, away: Duration) -> ClientError {
         // Should that fail, the connection is gone or hangs: then it dies all the same.
         let _ = tokio::time::timeout(FLUSH_WITHIN, link.flush()).await;
         self.member.die(away).await

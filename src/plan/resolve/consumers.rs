@@ -1,9 +1,8 @@
 //! Fleets of consumers: their subscribers, and which queues are whose.
 
-use super::Problems;
-use super::failing;
 use super::producers::members;
 use super::values::listed;
+use super::{Problems, failing, idempotency};
 use crate::plan::draw::{self, Lane};
 use crate::plan::routing::Router;
 use crate::plan::{AckPlan, ConsumerFleet, PrefetchScope, ProducerFleet, StreamOffset, Subscriber, WorkPlan};
@@ -44,9 +43,11 @@ pub(super) fn resolve(
                 .map(|rules| failing::resolve(&path, rules, (seed, place), producers, problems)),
             priority: consumer.priority.unwrap_or(0),
             offset: consumer.offset.clone().unwrap_or(StreamOffset::First),
+            idempotency: consumer.idempotency.as_ref().map(idempotency::resolve),
             subscribers,
         });
     }
+    idempotency::limit(&fleets, problems);
     fleets
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::values::{listed, quoted};
 use super::{Problems, Scenario};
-use crate::plan::expect::{Comparison, Expectation, Guarantee, Metric, QUEUE_COUNTS, Statistic};
+use crate::plan::expect::{Comparison, EFFECT_COUNTS, Expectation, Guarantee, Metric, QUEUE_COUNTS, Statistic};
 use crate::plan::{QueueKind, TopologyPlan};
+use crate::scenario::pattern;
 use crate::units::{ByteSize, Rate, Span};
 
 pub(super) fn resolve(scenario: &Scenario, topology: &TopologyPlan, problems: &mut Problems) -> Vec<Expectation> {
@@ -13,7 +14,7 @@ pub(super) fn resolve(scenario: &Scenario, topology: &TopologyPlan, problems: &m
     let mut expectations = Vec::new();
     for (name, value) in written {
         let read = match name.as_str() {
-            "guarantee" => guarantee(value),
+            "guarantee" => guarantee(value, scenario),
             "ordered" => ordered(value),
             _ => bound(name, value, scenario, topology),
         };
@@ -40,11 +41,28 @@ fn refuse<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, R
     Err(Refusal { message: message.into(), help: Some(help.into()) })
 }
 
-fn guarantee(value: &toml::Value) -> Result<Expectation, Refusal> {
+/// Of a fleet without a store nobody can say how often it applied what.
+fn effectively_once(scenario: &Scenario) -> Result<Expectation, Refusal> {
+    let help = "add `idempotency = { store = \"sqlite\" }` to each [[consumer]], or ask for \"at-least-once\"";
+    if scenario.consumers.is_empty() {
+        return refuse("nobody consumes, so that no effect is ever applied", help);
+    }
+    match scenario.consumers.iter().find(|fleet| fleet.idempotency.is_none()) {
+        None => Ok(Expectation::Guarantee(Guarantee::EffectivelyOnce)),
+        Some(fleet) => {
+            refuse(format!("the fleet `{}` has no store that says how often an effect was applied", fleet.name), help)
+        }
+    }
+}
+
+fn guarantee(value: &toml::Value, scenario: &Scenario) -> Result<Expectation, Refusal> {
     match value.as_str() {
         Some("at-most-once") => Ok(Expectation::Guarantee(Guarantee::AtMostOnce)),
         Some("at-least-once") => Ok(Expectation::Guarantee(Guarantee::AtLeastOnce)),
-        _ => refuse(format!("{value} is not a guarantee"), "\"at-most-once\" or \"at-least-once\""),
+        Some("effectively-once") => effectively_once(scenario),
+        _ => {
+            refuse(format!("{value} is not a guarantee"), "\"at-most-once\", \"at-least-once\" or \"effectively-once\"")
+        }
     }
 }
 
@@ -149,6 +167,9 @@ fn check_names(metric: &Metric, scenario: &Scenario, topology: &TopologyPlan) ->
         Metric::Count { word, queue: Some(queue), .. } if !QUEUE_COUNTS.contains(&word.as_str()) => {
             refuse(format!("`{word}` is not counted by queue"), format!("`{word}` alone, without `.{queue}`"))
         }
+        Metric::Count { word, queue, .. } if EFFECT_COUNTS.contains(&word.as_str()) => {
+            check_effects(word, queue.as_deref(), scenario)
+        }
         Metric::Count { queue: Some(queue), .. } => {
             // A stream has books for each of its readers: `QUEUE#SUBSCRIBER`.
             let stream = queue.rsplit_once('#').map(|(stream, _)| stream);
@@ -162,6 +183,24 @@ fn check_names(metric: &Metric, scenario: &Scenario, topology: &TopologyPlan) ->
             let names: BTreeSet<_> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
             refuse(format!("there is no queue `{queue}`"), listed(names.into_iter()))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses effects that nobody applies: they would never have a count.
+fn check_effects(word: &str, queue: Option<&str>, scenario: &Scenario) -> Result<(), Refusal> {
+    let with_store = || scenario.consumers.iter().filter(|fleet| fleet.idempotency.is_some());
+    let queues: BTreeSet<String> =
+        with_store().flat_map(|fleet| pattern::expand(&fleet.queue).unwrap_or_default()).collect();
+    match queue {
+        _ if queues.is_empty() => refuse(
+            format!("no fleet has effects, so that `{word}` is never counted"),
+            "add `idempotency = { store = \"sqlite\" }` to a consumer",
+        ),
+        Some(queue) if !queues.contains(queue) => refuse(
+            format!("no fleet that has effects consumes from `{queue}`"),
+            listed(queues.iter().map(String::as_str)),
+        ),
         _ => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! `ledger.csv`: the books in long form. The counts of one class add up to the total of that name.
 
 use super::{LEDGER, table};
-use crate::record::{PublisherAccount, QueueAccount, Record};
+use crate::record::{EffectsAccount, PublisherAccount, QueueAccount, Record};
 use crate::report::OutputError;
 use crate::report::figure::plain;
 
@@ -81,5 +81,14 @@ fn queue_classes(account: &QueueAccount) -> Vec<(String, u64)> {
     ];
     let named = |(class, count): (&str, u64)| (class.to_owned(), count);
     let reasons = account.dead_lettered.iter().map(|(reason, count)| (format!("dead_lettered.{reason}"), *count));
-    before.into_iter().map(named).chain(reasons).chain(after.into_iter().map(named)).collect()
+    let effects = account.effects.map(|EffectsAccount { applied, repeated, missing, unknown }| {
+        [
+            ("effects_applied", applied),
+            ("effects_repeated", repeated),
+            ("effects_missing", missing),
+            ("effects_unknown", unknown),
+        ]
+    });
+    let after = after.into_iter().chain(effects.into_iter().flatten());
+    before.into_iter().map(named).chain(reasons).chain(after.map(named)).collect()
 }

@@ -75,7 +75,15 @@ pub(super) fn questions(html: &mut Html, record: &Record, rows: &[Row]) {
             ("removed_by_rule", "removed by a rule (TTL, length)"),
             ("left_in_queue", "left in a queue after the drain"),
         ];
-        lines(html, counts.map(|(metric, label)| (label.to_owned(), summary::value(rows, metric), "messages")));
+        let effects = [
+            ("effects_applied", "effects applied, as the stores tell"),
+            ("effects_repeated", "… more than once"),
+            ("effects_missing", "effects never applied"),
+            ("effects_unknown", "effects of unknown messages"),
+        ];
+        let effects = effects.into_iter().filter(|_| !record.stores.is_empty());
+        let line = |(metric, label): (&str, &str)| (label.to_owned(), summary::value(rows, metric), "messages");
+        lines(html, counts.into_iter().chain(effects).map(line));
         html.element("p", &balance(record));
     });
     html.section("fast", "How fast?", |html| {

@@ -4,6 +4,7 @@
 
 mod answers;
 mod books;
+mod effects;
 mod evidence;
 mod markup;
 
@@ -34,6 +35,7 @@ pub(super) fn page(record: &Record) -> Result<String, OutputError> {
     books::latency(&mut html, record);
     books::publishers(&mut html, record);
     books::queues(&mut html, record);
+    effects::section(&mut html, record);
     evidence::violations(&mut html, record);
     evidence::dead_letters(&mut html, record);
     evidence::faults(&mut html, record);

@@ -17,6 +17,9 @@ pub fn render(record: &Record, folder: &Path, screen: Screen) -> String {
     let mut text = String::new();
     verdict(&mut text, record, screen);
     section(&mut text, screen, "Lost, repeated or misplaced", &correct(&rows));
+    if !record.stores.is_empty() {
+        section(&mut text, screen, "Effects, as their stores tell", &effects(&rows));
+    }
     section(&mut text, screen, "Speed over the measured load", &fast(&rows));
     latency(&mut text, &rows, screen);
     section(&mut text, screen, "Soundness of the measurement", &sound(&rows));
@@ -74,6 +77,17 @@ fn correct(rows: &[Row]) -> Vec<Line> {
         ("left_in_queue", "left in a queue"),
         ("confirmed", "confirmed"),
         ("consumed", "copies consumed"),
+    ]
+    .map(|(metric, label)| line(rows, metric, label, "messages"))
+    .into()
+}
+
+fn effects(rows: &[Row]) -> Vec<Line> {
+    [
+        ("effects_applied", "applied"),
+        ("effects_repeated", "  more than once"),
+        ("effects_missing", "never applied"),
+        ("effects_unknown", "of unknown messages"),
     ]
     .map(|(metric, label)| line(rows, metric, label, "messages"))
     .into()

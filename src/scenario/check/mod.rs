@@ -10,6 +10,7 @@ mod expect;
 mod failing;
 mod fault;
 mod fleet;
+mod idempotency;
 mod load;
 mod members;
 mod names;
@@ -35,6 +36,7 @@ pub(super) fn check(scenario: &Scenario, problems: &mut Problems) {
     fleet::check(scenario, problems);
     producer::check(scenario, &names, problems);
     consumer::check(scenario, &names, problems);
+    idempotency::check(scenario, &names, problems);
     load::check(scenario, &names, problems);
     fault::check(scenario, &names, problems);
     expect::check(scenario, problems);

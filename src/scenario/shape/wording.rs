@@ -26,15 +26,10 @@ const ALIASES: [(&str, &str); 12] = [
 ];
 
 /// What to say about words that are wrong in a telling way.
-const WORD_HINTS: [(&str, &str); 4] = [
-    (
-        "effectively-once",
-        "it needs consumers with an idempotency store, which this version does not have; \
-         ask for `at-least-once` and bound the repetitions with `duplicates = 0`",
-    ),
+const WORD_HINTS: [(&str, &str); 3] = [
     (
         "exactly-once",
-        "no broker can promise it; ask for `at-least-once`, and bound the repetitions with `duplicates = 0`",
+        "no broker can promise it; ask for `effectively-once` of consumers with `idempotency`, or for `at-least-once`",
     ),
     ("mirrored", "RabbitMQ 4 has no mirrored queues; `quorum` replicates"),
     ("docker", "a container is asked for with `container`"),

@@ -1,0 +1,200 @@
+//! The effects of a subscriber's deliveries: handed to the store of their queue, ack batch by ack batch, and acked only
+//! once all of a batch is committed.
+//!
+//! Simulated work is done between the look-up and the effect, where a consumer that has one does it. A member that
+//! crashes on purpose does so at the steps of the store.
+
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+
+use super::SubscriberTask;
+use crate::client::{ClientError, SubscriberLink};
+use crate::fleet::lives::{Member, Step as Point};
+use crate::fleet::work::Worker;
+use crate::fleet::{Stage, backoff, reached};
+use crate::idempotency::{EffectId, Next, Session, Step, StoreError};
+use crate::ledger::incidents::IncidentKind;
+use crate::ledger::{Arrival, Seen};
+use crate::plan::{CrashPoint, Discipline};
+use crate::stamp::Reading;
+
+/// A store that fails for so long is gone for good: the run ends.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+
+/// What a subscriber holds of the stores of its queues.
+pub(super) struct Effects {
+    /// By destination of the ledger.
+    sessions: Vec<(u32, Session)>,
+    ids: Vec<EffectId>,
+    /// What came for the first time and is not committed yet, by destination; where the member may crash only.
+    fresh: Vec<(u32, Reading)>,
+}
+
+/// What a batch meets between the steps of a store.
+struct Way<'a> {
+    worker: &'a mut Option<Worker>,
+    stage: watch::Receiver<Stage>,
+    member: &'a Member,
+    fresh: Vec<Reading>,
+    deliveries: usize,
+    /// The step at which the effect stands, whatever comes after it: where a crash after the effect is.
+    applied_at: Step,
+    /// Points at which the plan was asked: once for each message, however often a store is tried.
+    asked: Vec<CrashPoint>,
+    /// The member dies, and stays away so long.
+    dies: Option<Duration>,
+}
+
+impl Effects {
+    pub(super) fn new(sessions: Vec<(u32, Session)>) -> Self {
+        Self { sessions, ids: Vec::new(), fresh: Vec::new() }
+    }
+}
+
+impl Way<'_> {
+    async fn step(&mut self, step: Step) -> Next {
+        if step == Step::BeforeEffect && (self.strikes(CrashPoint::BeforeEffect) || self.work().await.is_err()) {
+            return Next::Die;
+        }
+        if step == self.applied_at && self.strikes(CrashPoint::AfterEffect) {
+            return Next::Die;
+        }
+        Next::GoOn
+    }
+
+    fn strikes(&mut self, point: CrashPoint) -> bool {
+        if !self.asked.contains(&point) {
+            self.asked.push(point);
+            let strikes = |reading| self.member.strikes(Point::Consumer(point), reading);
+            self.dies = self.fresh.iter().find_map(strikes);
+        }
+        self.dies.is_some()
+    }
+
+    /// Works the whole batch off; an error where it is time to leave.
+    async fn work(&mut self) -> Result<(), ()> {
+        let Some(worker) = self.worker else { return Ok(()) };
+        for _ in 0..self.deliveries {
+            tokio::select! {
+                biased;
+                () = worker.work() => {}
+                () = reached(&mut self.stage, Stage::Leave) => return Err(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SubscriberTask {
+    /// A message was taken in hand whose effect is still to come.
+    pub(super) async fn owe(&mut self, arrival: &Arrival, seen: Seen) -> Result<(), ClientError> {
+        if !self.member.is_planned() {
+            return Ok(());
+        }
+        self.live().await?;
+        // A repeated delivery is not another message.
+        if let (Seen::First, Some(effects)) = (seen, &mut self.effects) {
+            effects.fresh.push((arrival.destination, arrival.reading));
+        }
+        Ok(())
+    }
+
+    /// What the member's process knew dies with it.
+    pub(super) fn forget_where_dead(&mut self) {
+        let Some(effects) = &mut self.effects else { return };
+        effects.fresh.clear();
+        if self.member.has_died() {
+            effects.sessions.iter_mut().for_each(|(_, session)| session.crash());
+        }
+    }
+
+    /// Applies and records what is to be acked, for as long as it takes. False where it is time to leave: then nothing is
+    /// to be acked any more.
+    ///
+    /// # Errors
+    /// The member has died.
+    pub(super) async fn commit(&mut self, link: &mut dyn SubscriberLink) -> Result<bool, ClientError> {
+        let Some(mut effects) = self.effects.take() else { return Ok(true) };
+        let Effects { sessions, ids, fresh } = &mut effects;
+        let mut outcome = Ok(true);
+        for (destination, session) in sessions {
+            ids.clear();
+            // What carries no stamp of this run, or another's body, is no message that an effect is owed for.
+            ids.extend(self.to_ack.iter().filter(|(to, _)| to == destination).filter_map(
+                |(_, reading)| match reading {
+                    Reading::Ours(stamp) => Some(EffectId { publisher: stamp.publisher, sequence: stamp.sequence }),
+                    _ => None,
+                },
+            ));
+            if !ids.is_empty() && matches!(outcome, Ok(true)) {
+                let fresh = fresh.iter().filter(|(to, _)| to == destination).map(|(_, reading)| *reading).collect();
+                outcome = self.apply(session, ids, fresh).await;
+            }
+        }
+        fresh.clear();
+        self.effects = Some(effects);
+        if !matches!(outcome, Ok(true)) {
+            self.to_ack.clear();
+        }
+        match outcome {
+            Ok(committed) => Ok(committed),
+            Err(away) => Err(self.die(link, away).await),
+        }
+    }
+
+    /// Hands a batch to the store until it is through, or it is time to leave; how long the member is away where it dies.
+    async fn apply(&mut self, session: &mut Session, ids: &[EffectId], fresh: Vec<Reading>) -> Result<bool, Duration> {
+        let (begun, now_us) = (Instant::now(), self.shared.now_us());
+        let mut stage = self.stage.clone();
+        let is_whole = |plan: &crate::plan::IdempotencyPlan| plan.discipline == Discipline::OneTransaction;
+        let way = Way {
+            worker: &mut self.worker,
+            stage: self.stage.clone(),
+            member: &self.member,
+            fresh,
+            deliveries: ids.len(),
+            // Until the transaction is committed there is no effect.
+            applied_at: match self.fleet.idempotency.as_ref().is_some_and(is_whole) {
+                true => Step::AfterRecord,
+                false => Step::AfterEffect,
+            },
+            asked: Vec::new(),
+            dies: None,
+        };
+        // Lent to the hook, which is called again and again.
+        let way = Mutex::new(way);
+        let lent = &way;
+        let mut failures = 0;
+        loop {
+            let hook = move |step| async move { lent.lock().await.step(step).await };
+            let error = match session.handle_with(ids, now_us, hook).await {
+                Ok(Some(_)) => break,
+                Ok(None) => return way.lock().await.dies.map_or(Ok(false), Err),
+                Err(error) => error,
+            };
+            self.slot.journal(IncidentKind::StoreFailed, error.to_string());
+            failures += 1;
+            if begun.elapsed() > GIVE_UP_AFTER {
+                self.give_up(&error).await;
+                return Ok(false);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(backoff::wait(self.me.seed, failures)) => {}
+                () = reached(&mut stage, Stage::Leave) => return Ok(false),
+            }
+        }
+        if failures > 0 {
+            self.slot.journal(IncidentKind::StoreRecovered, format!("after {} attempts", failures + 1));
+        }
+        Ok(true)
+    }
+
+    /// The run cannot go on without the store. This member waits for its end, and takes nothing more.
+    async fn give_up(&self, error: &StoreError) {
+        let reason = format!("{}: the store of its effects has failed for {GIVE_UP_AFTER:?}: {error}", self.fleet.name);
+        let _ = self.shared.trouble.set(reason);
+        reached(&mut self.stage.clone(), Stage::Leave).await;
+    }
+}
