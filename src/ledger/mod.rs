@@ -3,7 +3,8 @@
 //! May use `units` and `stamp` only; no clock, no network. The [`Ledger`] is the journal: publishers and subscribers write
 //! to it in batches, from any thread. Its memory is bounded, for messages in chunks of 4096: one byte for each message
 //! until its whole chunk is answered, then four for each that ended otherwise than most; three eighths of a byte for each
-//! copy until all copies of the chunk are consumed, then a thirty-second. A batch allocates nothing but the next chunk.
+//! copy until all copies of the chunk are consumed, then a thirty-second. A batch allocates nothing but the
+//! next chunk and what stays of one that is done.
 //! [`Ledger::account`] reconciles it, a pure function of what was written.
 
 pub mod account;

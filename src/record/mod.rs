@@ -5,6 +5,7 @@
 mod fault;
 #[doc(hidden)]
 pub mod fixture;
+mod gap;
 pub mod progress;
 mod store;
 
@@ -16,6 +17,7 @@ pub use crate::ledger::account::{Account, Cause, PublisherAccount, QueueAccount,
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
 pub use fault::{FaultCost, FaultRow};
+pub use gap::{DuplicateGap, GapLength};
 pub use store::{LATEST, LOG_FILE, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
 
 /// A measured figure to thousandths, as every output can hold it in full.
@@ -62,6 +64,9 @@ pub struct Record {
     pub account: Account,
     /// Dead letters by queue and reason.
     pub dead_letters: Vec<DeadLetterRow>,
+    /// How far apart first and repeated deliveries were, by queue.
+    #[serde(default)]
+    pub duplicate_gaps: Vec<DuplicateGap>,
     /// Faults.
     pub faults: Vec<FaultRow>,
     /// What happened to connections and channels, in order, up to a limit.

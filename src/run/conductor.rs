@@ -54,6 +54,7 @@ impl Conductor<'_> {
         let failed = match begun {
             Ok(Ok(active)) => {
                 row.started_us = Some(started_us);
+                row.broken_us = Some(self.run.shared.clock.now_us());
                 self.last(fault, &mut heal).await;
                 self.mend(active, &mut row).await;
                 return row;

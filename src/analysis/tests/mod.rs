@@ -72,6 +72,7 @@ pub(super) fn good() -> Record {
             ..Account::default()
         },
         dead_letters: Vec::new(),
+        duplicate_gaps: Vec::new(),
         faults: Vec::new(),
         incidents: Vec::new(),
         incidents_total: 0,

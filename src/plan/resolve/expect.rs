@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::values::{listed, quoted};
 use super::{Problems, Scenario};
-use crate::plan::expect::{Comparison, Expectation, Guarantee, Metric, QUEUE_COUNTS, Statistic};
+use crate::plan::expect::{Comparison, Expectation, GAP_TIME, Guarantee, Metric, QUEUE_COUNTS, Statistic};
 use crate::plan::{QueueKind, TopologyPlan};
 use crate::units::{ByteSize, Rate, Span};
 
@@ -106,7 +106,8 @@ impl Quantity {
             Metric::Latency { .. } => Self::Duration,
             Metric::Throughput { .. } => Self::Rate,
             Metric::Gauge { name, .. } if name.ends_with("_memory") => Self::Size,
-            Metric::Gauge { .. } => Self::Number,
+            Metric::Gap { name, .. } if name == GAP_TIME => Self::Duration,
+            Metric::Gauge { .. } | Metric::Gap { .. } => Self::Number,
         }
     }
 
@@ -149,7 +150,7 @@ fn check_names(metric: &Metric, scenario: &Scenario, topology: &TopologyPlan) ->
         Metric::Count { word, queue: Some(queue), .. } if !QUEUE_COUNTS.contains(&word.as_str()) => {
             refuse(format!("`{word}` is not counted by queue"), format!("`{word}` alone, without `.{queue}`"))
         }
-        Metric::Count { queue: Some(queue), .. } => {
+        Metric::Count { queue: Some(queue), .. } | Metric::Gap { queue: Some(queue), .. } => {
             // A stream has books for each of its readers: `QUEUE#SUBSCRIBER`.
             let stream = queue.rsplit_once('#').map(|(stream, _)| stream);
             let known = topology.queues.iter().any(|declared| {

@@ -6,6 +6,7 @@ mod answers;
 mod books;
 mod evidence;
 mod markup;
+mod recovery;
 
 use markup::{Html, escaped};
 
@@ -34,9 +35,10 @@ pub(super) fn page(record: &Record) -> Result<String, OutputError> {
     books::latency(&mut html, record);
     books::publishers(&mut html, record);
     books::queues(&mut html, record);
+    recovery::gaps(&mut html, record);
     evidence::violations(&mut html, record);
     evidence::dead_letters(&mut html, record);
-    evidence::faults(&mut html, record);
+    recovery::faults(&mut html, record);
     evidence::incidents(&mut html, record);
     evidence::generator(&mut html, &rows);
     evidence::broker(&mut html, record, &rows);
