@@ -39,7 +39,7 @@ pub struct FaultRow {
 /// What was seen in the window of a fault: from its start to [`FaultCost::AFTERMATH_US`] after it was healed, or to the
 /// end of the drain. Windows of faults that follow each other closely overlap, and what is in both is counted in both.
 /// How long it took to recover is observed for longer: until rate and backlog are as they were, or the load or the drain
-/// is over.
+/// is over. Records of the first version know nothing of that, nor of what was at risk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultCost {
     /// Where the window ends.
@@ -52,10 +52,10 @@ pub struct FaultCost {
     pub first_delivery_after_us: Option<u64>,
     /// Messages that waited for the broker's answer when breaking it began. With confirms off none does.
     #[serde(default)]
-    pub at_risk_unanswered: u64,
+    pub at_risk_unanswered: Option<u64>,
     /// Deliveries that consumers held and had not acknowledged then.
     #[serde(default)]
-    pub at_risk_unacknowledged: u64,
+    pub at_risk_unacknowledged: Option<u64>,
     /// Answers to publishes per second before it, as far as the rate was steady: no second under
     /// [`FaultCost::RESTORED_SHARE`] of the mean, over the last 5 to 2 of them. With confirms off, messages sent.
     #[serde(default)]
@@ -79,7 +79,7 @@ pub struct FaultCost {
     pub backlog_drained_after_us: Option<u64>,
     /// How long recovery was observed: to when the last of these was known, and at least to the end of the window.
     #[serde(default)]
-    pub observed_until_us: u64,
+    pub observed_until_us: Option<u64>,
     /// Messages published for the first time.
     pub published: u64,
     /// Messages confirmed.
@@ -90,13 +90,13 @@ pub struct FaultCost {
     pub duplicates: u64,
     /// Repeated deliveries because the producer sent again.
     #[serde(default)]
-    pub republished: u64,
+    pub republished: Option<u64>,
     /// Repeated deliveries that the broker flagged.
     #[serde(default)]
-    pub redelivered: u64,
+    pub redelivered: Option<u64>,
     /// Repeated deliveries that the broker did not flag.
     #[serde(default)]
-    pub unflagged: u64,
+    pub unflagged: Option<u64>,
     /// Connections lost.
     pub disconnects: u64,
     /// Copies lost that were due before the window's end, and after the end of the window before: the first fault that

@@ -47,8 +47,8 @@ pub(super) fn card(row: &FaultRow) -> Vec<CardLine> {
         ("consumed before", before(cost.consumed_before_per_s)),
         ("backlog, at most", messages(cost.backlog_peak)),
         ("backlog before", maybe(cost.backlog_before)),
-        ("at risk: not answered", messages(cost.at_risk_unanswered)),
-        ("at risk: not acknowledged", messages(cost.at_risk_unacknowledged)),
+        ("at risk: not answered", maybe(cost.at_risk_unanswered)),
+        ("at risk: not acknowledged", maybe(cost.at_risk_unacknowledged)),
         ("lost", maybe(cost.lost)),
         ("duplicates", messages(cost.duplicates)),
         ("possibly lost", maybe(cost.possibly_lost)),
@@ -60,6 +60,7 @@ pub(super) fn card(row: &FaultRow) -> Vec<CardLine> {
 pub(super) fn rate_back(cost: &FaultCost) -> String {
     match cost.rate_restored_after_us {
         Some(us) => shown(us, "us"),
+        None if cost.observed_until_us.is_none() => "–".to_owned(),
         None if cost.had_steady_rate() => "not in the load".to_owned(),
         None => "was not steady".to_owned(),
     }
@@ -99,9 +100,11 @@ mod tests {
 
     #[test]
     fn a_card_says_why_a_figure_is_missing() {
-        let steady = FaultCost { confirmed_before_per_s: Some(100), ..FaultCost::default() };
+        let observed = FaultCost { observed_until_us: Some(1), ..FaultCost::default() };
+        let steady = FaultCost { confirmed_before_per_s: Some(100), ..observed.clone() };
         assert_eq!(rate_back(&steady), "not in the load");
-        assert_eq!(rate_back(&FaultCost::default()), "was not steady");
+        assert_eq!(rate_back(&observed), "was not steady");
+        assert_eq!(rate_back(&FaultCost::default()), "–", "a record that says nothing of it");
         assert_eq!(rate_back(&FaultCost { rate_restored_after_us: Some(1500), ..steady }), "1.500 ms");
         assert_eq!(drained(&FaultCost { backlog_before: Some(3), ..FaultCost::default() }), "not by the end");
         assert!(card(&FaultRow::default()).is_empty(), "what did not happen cost nothing");

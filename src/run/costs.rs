@@ -91,8 +91,8 @@ impl Costs {
         let unacknowledged: i64 =
             self.consumers.iter().map(|meters| meters.counters.unsettled.load(Ordering::Acquire)).sum();
         let cost = FaultCost {
-            at_risk_unanswered: self.shared.ledger.pending(),
-            at_risk_unacknowledged: u64::try_from(unacknowledged).unwrap_or(0),
+            at_risk_unanswered: Some(self.shared.ledger.pending()),
+            at_risk_unacknowledged: Some(u64::try_from(unacknowledged).unwrap_or(0)),
             ..FaultCost::default()
         };
         self.windows().push(Window { id, started_us, at_start, cost, ..Window::default() });
@@ -166,10 +166,10 @@ impl Window {
         cost.published = now.published - start.published;
         cost.confirmed = now.confirmed - start.confirmed;
         cost.consumed = now.consumed - start.consumed;
-        cost.republished = now.republished - start.republished;
-        cost.redelivered = now.redelivered - start.redelivered;
-        cost.unflagged = now.unflagged - start.unflagged;
-        cost.duplicates = cost.republished + cost.redelivered + cost.unflagged;
+        let causes =
+            [now.republished - start.republished, now.redelivered - start.redelivered, now.unflagged - start.unflagged];
+        [cost.republished, cost.redelivered, cost.unflagged] = causes.map(Some);
+        cost.duplicates = causes.iter().sum();
         cost.disconnects = now.disconnects - start.disconnects;
         if cost.disconnects > 0 {
             cost.detected_after_us.get_or_insert(now_us.saturating_sub(self.started_us));
@@ -228,7 +228,8 @@ mod tests {
         assert_eq!(window.cost.detected_after_us, None);
         window.look(3_000, &Counts { republished: 4, redelivered: 2, unflagged: 1, ..counts(12, 9, 3) });
         let cost = &window.cost;
-        assert_eq!([cost.duplicates, cost.republished, cost.redelivered, cost.unflagged], [7, 4, 2, 1]);
+        assert_eq!(cost.duplicates, 7);
+        assert_eq!([cost.republished, cost.redelivered, cost.unflagged], [4, 2, 1].map(Some));
         assert_eq!(
             (window.cost.detected_after_us, window.cost.confirmed, window.cost.disconnects),
             (Some(2_000), 2, 1)

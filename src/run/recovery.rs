@@ -200,7 +200,8 @@ impl Looks {
             // A rate that was not steady is not waited for.
             let restored_us = recovery.restored_us.or(cost.had_steady_rate().then_some(load_end_us.min(end_us)));
             let drained_us = recovery.drained_us.or(Some(end_us));
-            cost.observed_until_us = [restored_us, drained_us].into_iter().flatten().fold(cost.until_us, u64::max);
+            let known = [restored_us, drained_us].into_iter().flatten();
+            cost.observed_until_us = Some(known.fold(cost.until_us, u64::max));
         }
     }
 }
@@ -317,11 +318,11 @@ mod tests {
         looks.write(&mut rows, 40 * S, 0);
         let cost = rows[0].cost.as_ref().unwrap();
         assert_eq!((cost.rate_restored_after_us, cost.backlog_drained_after_us), (Some(1_600_000), Some(10 * S)));
-        assert_eq!((cost.observed_until_us, cost.consumed_before_per_s), (22 * S, Some(1000)));
+        assert_eq!((cost.observed_until_us, cost.consumed_before_per_s), (Some(22 * S), Some(1000)));
         assert_eq!(rows[1].cost, None);
         let early = rows[2].cost.as_ref().unwrap();
         assert!(!early.had_steady_rate() && early.rate_restored_after_us.is_none());
-        assert_eq!(early.observed_until_us, 8 * S, "what had no rate is not waited for");
+        assert_eq!(early.observed_until_us, Some(8 * S), "what had no rate is not waited for");
     }
 
     #[test]

@@ -64,8 +64,8 @@ fn recovery(html: &mut Html, rows: &[FaultRow]) {
             us_or(cost.backlog_drained_after_us, drained(cost)),
             maybe(cost.backlog_before),
             Cell::count(cost.backlog_peak),
-            Cell::count(cost.at_risk_unanswered),
-            Cell::count(cost.at_risk_unacknowledged),
+            maybe(cost.at_risk_unanswered),
+            maybe(cost.at_risk_unacknowledged),
         ]
     });
     let header = [
@@ -99,9 +99,9 @@ fn window(html: &mut Html, rows: &[FaultRow]) {
             maybe(cost.lost),
             maybe(cost.possibly_lost),
             Cell::count(cost.duplicates),
-            Cell::count(cost.republished),
-            Cell::count(cost.redelivered),
-            Cell::count(cost.unflagged),
+            maybe(cost.republished),
+            maybe(cost.redelivered),
+            maybe(cost.unflagged),
             Cell::count(cost.disconnects),
         ]
     });
