@@ -261,11 +261,12 @@ fn ledger_and_latency_allocate_once_per_thousands_of_messages() {
     println!("{total} allocations for {MESSAGES} messages, {per_message} each: {steps:#?}");
 
     // For each chunk of messages: where each stands, as it is begun; the bits of its copies, as the first of them is
-    // delivered. A publisher's list of chunks grows a few times, and each has a chunk under way at both ends.
+    // delivered; of these, when they were delivered first, as the last is consumed. A publisher's list of chunks grows a few times, and each has a chunk under way at both ends.
     let chunks = MESSAGES / CHUNK + 2 * u64::from(PUBLISHERS);
     assert!(steps.published.total() <= chunks + 8 * u64::from(PUBLISHERS), "{:?}", steps.published);
     assert!(steps.delivered.total() <= chunks, "{:?}", steps.delivered);
-    assert_eq!((steps.settled.total(), steps.consumed.total(), steps.measured.total()), (0, 0, 0));
+    assert!(steps.consumed.total() <= chunks, "{:?}", steps.consumed);
+    assert_eq!((steps.settled.total(), steps.measured.total()), (0, 0));
     assert!(per_message < 0.001, "{per_message} allocations per message");
 
     // All of it went the whole way: what did nothing would allocate nothing either.

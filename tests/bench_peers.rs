@@ -291,7 +291,7 @@ mod reading {
         };
         let mut log = IntervalLog::begin(Vec::new(), SystemTime::UNIX_EPOCH).unwrap();
         let second = |n| (Duration::from_secs(n), Duration::from_secs(1));
-        log.write("warmup.schedule_lag", "out", second(0), &of(&[50_000; 10])).unwrap();
+        log.write("warm-up.schedule_lag", "out", second(0), &of(&[50_000; 10])).unwrap();
         log.write("schedule_lag", "out", second(1), &of(&[10, 999, 1_000, 1_001])).unwrap();
         log.write("schedule_lag", "out", second(2), &of(&[1, 1, 1, 5_000_000])).unwrap();
         log.write("confirm", "out", second(2), &of(&[70_000; 10])).unwrap();

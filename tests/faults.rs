@@ -49,6 +49,38 @@ fn a_fault_that_never_came_makes_the_run_invalid() {
 }
 
 #[test]
+fn what_repetitions_ask_of_a_consumer_and_what_recovery_took_is_told() {
+    let broker = Held::start();
+    let cuts = "[[fault]]\nkind = \"cut-before-confirm\"\nat = \"3s\"\nfor = \"3s\"\nfleets = [\"out\"]\n\
+                pick = { first = 100, every = 300, times = 3 }\n";
+    let expected = "\"duplicate_gap.max\" = \"<= 60s\"\n\"duplicate_gap_messages.again.q.max\" = \">= 1\"\n";
+    let text = scenario("again", cuts, "duration = \"14s\"") + expected;
+    let ended = broker.rig(&text).run().expect_code(0);
+    let record = ended.record();
+    let [gap] = &record.duplicate_gaps[..] else { panic!("{:?}", record.duplicate_gaps) };
+    assert!(gap.count > 0 && gap.count == record.totals.duplicates, "{gap:?}, {:?}", record.totals);
+    for length in [gap.time_us, gap.messages] {
+        assert!(length.longest_at_least <= length.longest_at_most && length.p50 <= length.p99, "{length:?}");
+        assert!(length.longest_at_most > 0);
+    }
+    let row = &record.faults[0];
+    let cost = row.cost.as_ref().expect("it happened");
+    let causes: Option<u64> = [cost.republished, cost.redelivered, cost.unflagged].into_iter().sum();
+    assert_eq!(causes, Some(cost.duplicates));
+    let republished = cost.republished.unwrap_or(0);
+    assert!(republished > 0 && republished <= record.totals.republished, "{cost:?}");
+    assert!(row.started_us <= row.broken_us && row.broken_us <= row.undone_us, "{row:?}");
+    assert!(cost.backlog_before.is_some() && cost.backlog_drained_after_us.is_some(), "{cost:?}");
+    assert!(cost.observed_until_us.is_some_and(|until_us| until_us >= cost.until_us), "{cost:?}");
+    // Nothing here claims that this machine is idle enough for a steady rate; where there was one, it is the load's.
+    let steady = |per_s: Option<u64>| per_s.is_none_or(|per_s| (250..=1000).contains(&per_s));
+    assert!(steady(cost.confirmed_before_per_s) && steady(cost.consumed_before_per_s), "{cost:?}");
+    assert!(cost.had_steady_rate() || cost.rate_restored_after_us.is_none(), "{cost:?}");
+    let told = &ended.table("faults.csv")[0];
+    assert_eq!(told["republished"], republished.to_string());
+}
+
+#[test]
 fn an_interrupt_heals_what_is_broken() {
     let paused = "[[fault]]\nkind = \"node-pause\"\nwhen = { delivered = 200 }\n";
     let rig = Rig::new(&scenario("paused", paused, "duration = \"600s\""));

@@ -305,6 +305,23 @@ fn an_interrupt_while_the_broker_starts_ends_at_once_and_leaves_nothing() {
     }
 }
 
+#[test]
+fn an_interrupt_while_queues_are_declared_is_heard_before_the_load_and_leaves_none() {
+    let broker = Held::start();
+    // So many that the first are there long before the last.
+    let scenario = "schema = 1\nname = \"early\"\n[[queue]]\nname = \"early.{1..3000}\"\n\
+                    [[producer]]\nname = \"out\"\nrouting_key = \"early.1\"\nrate = \"10/s\"\n\
+                    [load]\nduration = \"600s\"\n";
+    let rig = broker.rig(scenario);
+    let child = rig.start();
+    until("the first queue", || broker.has_queues());
+    kill(child.id(), "INT");
+    let ended = rig.wait(child).expect_code(130);
+    assert!(ended.record.is_none(), "the load began all the same");
+    assert!(ended.err.contains("interrupted before the load began"), "{}", ended.err);
+    until("all queues to be gone", || broker.queues().is_ok_and(|queues| queues.is_empty()));
+}
+
 fn kill(pid: u32, signal: &str) {
     output("kill", &[&format!("-{signal}"), &pid.to_string()]);
 }

@@ -1,8 +1,8 @@
 //! Each expectation of the plan against the record.
 
 use super::phrase::{things, value, zero_of};
-use super::{Finding, Weight, counts, effects, is_audited, is_complete, latency, series};
-use crate::plan::expect::{Comparison, Guarantee};
+use super::{Finding, Weight, counts, effects, gap, is_audited, is_complete, latency, series};
+use crate::plan::expect::{Comparison, GAP_TIME, Guarantee};
 use crate::plan::{Expectation, Metric, Statistic};
 use crate::record::{Check, Record, Verdict};
 
@@ -92,6 +92,8 @@ fn unit(metric: &Metric) -> &'static str {
         Metric::Latency { .. } => "us",
         Metric::Throughput { .. } => "per_s",
         Metric::Gauge { name, .. } => series::gauge_unit(name),
+        Metric::Gap { name, .. } if name == GAP_TIME => "us",
+        Metric::Gap { .. } => "messages",
     }
 }
 
@@ -111,6 +113,7 @@ fn bounded(record: &Record, metric: &Metric, comparison: Comparison, bound: f64)
             Some(value) => Outcome::compared(value, comparison, bound),
             None => Outcome::unknown("it was not sampled during the measured load"),
         },
+        Metric::Gap { name, queue } => gap::judged(record, name, queue.as_deref(), comparison, bound),
     }
 }
 
@@ -290,6 +293,7 @@ fn settled(record: &Record, metric: &Metric, (comparison, bound): (Comparison, f
         Metric::Count { word, .. } if GROWING.contains(&word.as_str()) => true,
         Metric::Count { word, .. } => word == "lost" && is_audited(record),
         Metric::Latency { statistic, .. } | Metric::Gauge { statistic, .. } => is_largest(statistic),
+        Metric::Gap { .. } => true,
         Metric::Throughput { .. } => false,
     };
     if outcome.verdict == Verdict::Fail && exceeds && only_grows {

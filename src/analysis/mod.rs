@@ -10,7 +10,7 @@
 //! | `faults` | was everything broken that should have been, and is it whole again? |
 //! | `effects` | was every store read, and each effect applied exactly once? |
 //! | `evidence` | is there enough of it, and what harm must be told in any case? |
-//! | `expectation` | does each expectation hold? By `counts`, `latency` and `series` |
+//! | `expectation` | does each expectation hold? By `counts`, `latency`, `series` and `gap` |
 
 mod books;
 mod counts;
@@ -18,12 +18,15 @@ mod effects;
 mod evidence;
 mod expectation;
 mod faults;
+mod gap;
 mod generator;
 mod latency;
 mod phrase;
 mod series;
 #[cfg(test)]
 mod tests;
+
+pub use gap::{Coverage, Kept, coverage};
 
 use crate::plan::Metric;
 use crate::record::{Check, Completeness, Judgement, Record, Verdict};
@@ -61,6 +64,7 @@ pub fn measured(record: &Record, metric: &Metric) -> Option<f64> {
         }
         Metric::Throughput { name, fleet } => series::throughput(record, name, fleet.as_deref()),
         Metric::Gauge { name, statistic } => series::gauge(record, name, *statistic),
+        Metric::Gap { name, queue } => gap::longest(record, name, queue.as_deref()).map(|(_, at_most)| at_most as f64),
     }
 }
 

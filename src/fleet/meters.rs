@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::latency::Recorder;
+use crate::ledger::{Cause, Seen};
 
 /// Running counts of one fleet, since the start.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Counters {
     pub consumed: AtomicU64,
     /// Repeated deliveries.
     pub duplicates: AtomicU64,
+    /// The same by cause: the producer sent again, the broker said so, the broker did not say so.
+    pub repeated: [AtomicU64; 3],
     /// Deliveries failed and given back to their queue.
     pub requeued: AtomicU64,
     /// Deliveries failed for good.
@@ -127,4 +130,18 @@ pub struct ConsumerMeters {
     pub end_to_end_from_send: Recorder,
     /// When the last delivery came, in microseconds on the run's clock; 0: none came.
     pub delivered_until_us: AtomicU64,
+}
+
+impl ConsumerMeters {
+    /// Counts a repeated delivery by its cause.
+    #[cold]
+    pub(super) fn note_repeated(&self, seen: Seen) {
+        let place = match seen {
+            Seen::Repeated(Cause::Republished) => 0,
+            Seen::Repeated(Cause::Redelivered) => 1,
+            Seen::Repeated(_) => 2,
+            _ => return,
+        };
+        add(&self.counters.repeated[place], 1);
+    }
 }

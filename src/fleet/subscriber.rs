@@ -341,7 +341,9 @@ impl SubscriberTask {
         add(&counters.delivered, arrivals.len() as u64);
         let observed_us = arrivals.last().map_or(0, |arrival| arrival.observed_us);
         self.meters.delivered_until_us.fetch_max(observed_us, Ordering::Relaxed);
-        add(&counters.duplicates, seen.iter().filter(|seen| matches!(seen, Seen::Repeated(_))).count() as u64);
+        let repeated = || seen.iter().filter(|seen| matches!(seen, Seen::Repeated(_)));
+        add(&counters.duplicates, repeated().count() as u64);
+        repeated().for_each(|seen| self.meters.note_repeated(*seen));
         // A repeated delivery has no latency of its own: its message has arrived.
         let first = arrivals.iter().zip(seen).filter(|(_, seen)| **seen == Seen::First);
         let stamps = first.filter_map(|(arrival, _)| match arrival.reading {

@@ -22,7 +22,7 @@ impl<W: io::Write> IntervalLog<W> {
         let mut serializer = V2DeflateSerializer::new();
         IntervalLogWriterBuilder::new()
             .add_comment("[Histogram log format version 1.3]")
-            .add_comment("Values are in microseconds; tags are LATENCY.FLEET, and warmup.LATENCY.FLEET before the measured load.")
+            .add_comment("Values are in microseconds; tags are LATENCY.FLEET, and warm-up.LATENCY.FLEET before the measured load.")
             .with_start_time(begun)
             .with_base_time(begun)
             .begin_log_with(&mut out, &mut serializer)?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::account::{Cause, PublisherAccount};
 use super::chunk::{Chunk, Copy};
 use super::lane::CHUNK;
+use super::span::Span;
 use super::standings::Standing;
 
 /// A publisher's messages, by sequence.
@@ -75,7 +76,7 @@ impl Book {
         self.counts[to as usize] += 1;
     }
 
-    /// Notes a delivery; the cause where it repeats an earlier one.
+    /// Notes a delivery at `now_us`; the cause where it repeats an earlier one.
     #[inline]
     pub(super) fn deliver(
         &mut self,
@@ -83,10 +84,11 @@ impl Book {
         (copy, destination): (Copy, u32),
         attempt: u8,
         redelivered: bool,
+        now_us: u64,
     ) -> Option<Cause> {
         let (chunk, at) = place(sequence);
         let chunk = self.chunks.get_mut(chunk)?;
-        let repeated = chunk.deliver(at, copy)?;
+        let repeated = chunk.deliver(at, copy, now_us)?;
         let new_attempt = chunk.is_new_attempt(at, (destination, attempt));
         repeated.then_some(match (new_attempt, redelivered) {
             (true, _) => Cause::Republished,
@@ -100,6 +102,12 @@ impl Book {
     pub(super) fn close(&mut self, sequence: u64, copy: Copy) -> bool {
         let (chunk, at) = place(sequence);
         self.chunks.get_mut(chunk).and_then(|chunk| chunk.close(at, copy)).unwrap_or(true)
+    }
+
+    /// When the copy, and others near it, were delivered for the first time.
+    pub(super) fn first_delivered(&self, sequence: u64, copy: Copy) -> Option<Span> {
+        let (chunk, at) = place(sequence);
+        self.chunks.get(chunk).and_then(|chunk| chunk.lane(copy)).map(|lane| lane.first_delivered(at))
     }
 
     /// Whether the copy was delivered before.

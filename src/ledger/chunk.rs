@@ -110,10 +110,10 @@ impl Chunk {
         self.standings.set(at, to)
     }
 
-    /// Notes a delivery; true where the copy was delivered before, none where no message has such a copy.
+    /// Notes a delivery at `now_us`; true where the copy was delivered before, none where no message has such a copy.
     #[inline]
-    pub(super) fn deliver(&mut self, at: usize, copy: Copy) -> Option<bool> {
-        self.change(copy, |lane| lane.deliver(at))
+    pub(super) fn deliver(&mut self, at: usize, copy: Copy, now_us: u64) -> Option<bool> {
+        self.change(copy, |lane| lane.deliver(at, now_us))
     }
 
     /// Notes that a copy is accounted for; true where it was before, none where no message has such a copy.
@@ -154,7 +154,7 @@ impl Chunk {
 
     /// Every message is confirmed and has a destination, and every copy is accounted for: nothing is missing.
     pub(super) fn is_settled(&self) -> bool {
-        let is_done = |track: &Track| matches!(track.lane, Lane::Done);
+        let is_done = |track: &Track| matches!(track.lane, Lane::Done(_));
         let everywhere = usize::from(self.first.expected) == CHUNK && is_done(&self.first);
         everywhere && self.further.iter().all(is_done) && self.elsewhere.is_empty() && self.standings.is_all_confirmed()
     }

@@ -1,8 +1,13 @@
-//! One copy of each message of a publisher: two bits per message, and none for a chunk in which all is done.
+//! One copy of each message of a publisher: two bits per message and when stretches of them were delivered first; only the
+//! latter, and of longer stretches, for a chunk in which all is done.
+
+use super::span::Span;
 
 /// Messages in a chunk.
 pub(super) const CHUNK: usize = 4096;
 const WORDS: usize = CHUNK / 64;
+/// Words whose first deliveries are one stretch once the chunk is done.
+const FOLDED: usize = 4;
 
 /// The copies of one chunk of messages at one destination.
 #[derive(Debug, Clone, Default)]
@@ -13,7 +18,7 @@ pub(super) enum Lane {
     /// Some arrived.
     Open(Box<Bits>),
     /// Every copy that was expected here is delivered and closed, so that the bits need no keeping.
-    Done,
+    Done(Box<[Span; WORDS / FOLDED]>),
 }
 
 /// Whether each copy was delivered, and whether it is accounted for.
@@ -21,8 +26,20 @@ pub(super) enum Lane {
 pub(super) struct Bits {
     delivered: [u64; WORDS],
     closed: [u64; WORDS],
+    /// When the messages of each word were delivered for the first time.
+    first: [Span; WORDS],
     closed_count: u16,
     delivered_count: u16,
+}
+
+impl Bits {
+    fn folded(&self) -> Box<[Span; WORDS / FOLDED]> {
+        let joined = |place: usize| {
+            let words = &self.first[place * FOLDED..(place + 1) * FOLDED];
+            words.iter().fold(Span::NONE, |joined, span| joined.joined(*span))
+        };
+        Box::new(std::array::from_fn(joined))
+    }
 }
 
 #[inline]
@@ -45,22 +62,26 @@ impl Lane {
             *self = Self::Open(Box::new(Bits {
                 delivered: [0; WORDS],
                 closed: [0; WORDS],
+                first: [Span::NONE; WORDS],
                 closed_count: 0,
                 delivered_count: 0,
             }));
         }
         match self {
             Self::Open(bits) => Some(bits),
-            Self::Untouched | Self::Done => None,
+            Self::Untouched | Self::Done(_) => None,
         }
     }
 
-    /// Notes a delivery; true where the copy was delivered before.
+    /// Notes a delivery at `now_us`; true where the copy was delivered before.
     #[inline]
-    pub(super) fn deliver(&mut self, at: usize) -> bool {
+    pub(super) fn deliver(&mut self, at: usize, now_us: u64) -> bool {
         self.bits().is_none_or(|bits| {
             let was_delivered = set(&mut bits.delivered, at);
-            bits.delivered_count += u16::from(!was_delivered);
+            if !was_delivered {
+                bits.delivered_count += 1;
+                bits.first[at / 64].take_in(now_us);
+            }
             was_delivered
         })
     }
@@ -75,12 +96,21 @@ impl Lane {
         })
     }
 
+    /// When the copy, and others near it, were delivered for the first time.
+    pub(super) fn first_delivered(&self, at: usize) -> Span {
+        match self {
+            Self::Untouched => Span::NONE,
+            Self::Open(bits) => bits.first[at / 64],
+            Self::Done(folded) => folded[at / (64 * FOLDED)],
+        }
+    }
+
     #[inline]
     pub(super) fn is_delivered(&self, at: usize) -> bool {
         match self {
             Self::Untouched => false,
             Self::Open(bits) => get(&bits.delivered, at),
-            Self::Done => true,
+            Self::Done(_) => true,
         }
     }
 
@@ -89,7 +119,7 @@ impl Lane {
         match self {
             Self::Untouched => false,
             Self::Open(bits) => get(&bits.closed, at),
-            Self::Done => true,
+            Self::Done(_) => true,
         }
     }
 
@@ -100,13 +130,17 @@ impl Lane {
             && bits.closed_count == expected
             && bits.delivered_count == expected
         {
-            *self = Self::Done;
+            *self = Self::Done(bits.folded());
         }
     }
 
     /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
-        if let Self::Open(bits) = self { size_of_val(&**bits) } else { 0 }
+        match self {
+            Self::Untouched => 0,
+            Self::Open(bits) => size_of_val(&**bits),
+            Self::Done(folded) => size_of_val(&**folded),
+        }
     }
 }

@@ -2,20 +2,23 @@
 //!
 //! May use `units` and `stamp` only; no clock, no network. The [`Ledger`] is the journal: publishers and subscribers write
 //! to it in batches, from any thread. Its memory is bounded, for messages in chunks of 4096: one byte for each message
-//! until its whole chunk is answered, then four for each that ended otherwise than most; a quarter of a byte for each
-//! copy until all copies of the chunk are consumed, then nothing. A batch allocates nothing but the next chunk.
+//! until its whole chunk is answered, then four for each that ended otherwise than most; three eighths of a byte for each
+//! copy until all copies of the chunk are consumed, then a thirty-second. A batch allocates nothing but the
+//! next chunk and what stays of one that is done.
 //! [`Ledger::account`] reconciles it, a pure function of what was written.
 
 pub mod account;
 mod book;
 mod chunk;
 pub mod effects;
+pub mod gap;
 mod history;
 pub mod incidents;
 mod lane;
 mod offences;
 mod order;
 mod reconcile;
+mod span;
 mod standings;
 mod tally;
 #[cfg(test)]
@@ -31,9 +34,10 @@ pub use reconcile::{Evidence, Foretold, RemovalEvidence};
 use crate::stamp::{Reading, Stamp};
 use book::Book;
 use chunk::Copy;
+use gap::{Gaps, Marks};
 use offences::{Offence, Offences};
 use standings::Standing;
-use tally::Tallying;
+use tally::{Tally, Tallying};
 
 /// Where copies of a message end up: a queue, or one reader of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +141,7 @@ pub struct Ledger {
     destinations: Vec<Destination>,
     routes: Arc<dyn Routes>,
     books: Vec<Mutex<Book>>,
-    tallies: Vec<Mutex<QueueAccount>>,
+    tallies: Vec<Mutex<Tally>>,
     /// Copies foretold for the messages published so far, all destinations together.
     routed: AtomicU64,
     offences: Mutex<Offences>,
@@ -154,7 +158,8 @@ impl Ledger {
     /// An empty ledger for the run `run`, with `publishers` publishers.
     pub fn new(run: u32, publishers: usize, destinations: Vec<Destination>, routes: Arc<dyn Routes>) -> Self {
         let tally = |destination: &Destination| {
-            Mutex::new(QueueAccount { queue: destination.name.clone(), ..QueueAccount::default() })
+            let account = QueueAccount { queue: destination.name.clone(), ..QueueAccount::default() };
+            Mutex::new(Tally { account, marks: Marks::new(destinations.len()), gaps: Gaps::default() })
         };
         Self {
             run,
@@ -230,24 +235,46 @@ impl Ledger {
             let counts = tally.of(arrival.destination);
             counts.delivered += 1;
             counts.redelivered_flag += u64::from(arrival.redelivered);
+            let of_batch = counts.delivered;
+            tally.latest_us = tally.latest_us.max(arrival.observed_us);
             match (made, arrival.reading) {
                 (Seen::First, Reading::Ours(stamp)) if order.is_overtaken(arrival.destination, &stamp) => {
                     self.tally(arrival.destination, |queue| queue.misordered += 1);
                     self.offend(ViolationClass::Misordered, None, arrival);
                 }
-                (Seen::Repeated(cause), _) => {
-                    self.tally(arrival.destination, |queue| match cause {
-                        Cause::Republished => queue.republished += 1,
-                        Cause::Redelivered => queue.redelivered += 1,
-                        _ => queue.unflagged += 1,
-                    });
-                    self.offend(ViolationClass::Duplicate, Some(cause), arrival);
+                (Seen::Repeated(cause), Reading::Ours(stamp)) => {
+                    self.repeat(&mut books, (arrival, &stamp), cause, of_batch);
                 }
                 (Seen::Retried, _) => self.tally(arrival.destination, |queue| queue.retried += 1),
                 _ => {}
             }
             seen.push(made);
         }
+    }
+
+    /// A message was delivered again, as number `of_batch` of its destination in a batch that is not handed in yet.
+    #[cold]
+    fn repeat(&self, books: &mut OpenBook<'_>, (arrival, stamp): (&Arrival, &Stamp), cause: Cause, of_batch: u64) {
+        let copy = self.copy(arrival.destination, stamp);
+        let first = books.of(stamp.publisher).and_then(|book| book.first_delivered(stamp.sequence, copy));
+        if let Some(tally) = self.tallies.get(arrival.destination as usize) {
+            let Tally { account, marks, gaps } = &mut *lock(tally);
+            match cause {
+                Cause::Republished => account.republished += 1,
+                Cause::Redelivered => account.redelivered += 1,
+                _ => account.unflagged += 1,
+            }
+            if let Some(first) = first {
+                gaps.note(marks, first, stamp, arrival.observed_us, account.delivered + of_batch);
+            }
+        }
+        self.offend(ViolationClass::Duplicate, Some(cause), arrival);
+    }
+
+    /// How far apart first and repeated deliveries were, by destination. Warm-up and drain are in it; the audit is no
+    /// consumer, and is not.
+    pub fn gaps(&self) -> impl Iterator<Item = (&Destination, Gaps)> {
+        self.destinations.iter().zip(self.tallies.iter().map(|tally| lock(tally).gaps.clone()))
     }
 
     /// Consumers settled messages as done. How many copies that consumed which were not consumed before.
@@ -316,7 +343,8 @@ impl Ledger {
         if !delivery {
             return Seen::First;
         }
-        let repeated = book.deliver(stamp.sequence, (copy, arrival.destination), stamp.attempt, arrival.redelivered);
+        let Arrival { destination, redelivered, observed_us, .. } = *arrival;
+        let repeated = book.deliver(stamp.sequence, (copy, destination), stamp.attempt, redelivered, observed_us);
         repeated.map_or(Seen::First, Seen::Repeated)
     }
 
@@ -378,12 +406,26 @@ impl Ledger {
             running.pending += book.pending();
         }
         for tally in &self.tallies {
-            let tally = lock(tally);
-            running.consumed += tally.consumed;
-            running.dead_lettered += tally.dead_lettered_total();
-            running.duplicates += tally.republished + tally.redelivered + tally.unflagged;
+            let account = &lock(tally).account;
+            running.consumed += account.consumed;
+            running.dead_lettered += account.dead_lettered_total();
+            running.duplicates += account.republished + account.redelivered + account.unflagged;
         }
         running
+    }
+
+    /// Copies published and neither consumed nor dead-lettered so far. Takes no publisher's lock.
+    pub fn backlog(&self) -> u64 {
+        let gone = |tally: &Mutex<Tally>| {
+            let account = &lock(tally).account;
+            account.consumed + account.dead_lettered_total()
+        };
+        self.routed.load(Ordering::Relaxed).saturating_sub(self.tallies.iter().map(gone).sum())
+    }
+
+    /// Messages that wait for the broker's answer. Takes each publisher's lock.
+    pub fn pending(&self) -> u64 {
+        self.books.iter().map(|book| lock(book).pending()).sum()
     }
 
     /// Messages of `publisher` that were published.

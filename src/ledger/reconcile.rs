@@ -67,7 +67,7 @@ type Heads = Vec<Option<Vec<Option<u64>>>>;
 impl Ledger {
     /// Reconciles the books. Call it once nothing is written any more.
     pub fn account(&self, evidence: &Evidence<'_>) -> Account {
-        let mut queues: Vec<QueueAccount> = self.tallies.iter().map(|tally| lock(tally).clone()).collect();
+        let mut queues: Vec<QueueAccount> = self.tallies.iter().map(|tally| lock(tally).account.clone()).collect();
         let heads = self.heads(evidence.audited);
         let (missing, nowhere) = self.count(&heads, &mut queues);
         let mut removed = vec![MissingCounts::default(); queues.len()];

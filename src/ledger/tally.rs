@@ -1,10 +1,19 @@
 //! Counts of a batch by destination, added to the ledger's in one go.
 
 use super::account::QueueAccount;
+use super::gap::{Gaps, Marks};
 use super::{Ledger, lock};
 
 /// Destinations that a batch is counted for at the same time. One more, and the counts so far are handed in.
 const AT_ONCE: usize = 8;
+
+/// What is counted of one destination.
+#[derive(Debug)]
+pub(super) struct Tally {
+    pub(super) account: QueueAccount,
+    pub(super) marks: Marks,
+    pub(super) gaps: Gaps,
+}
 
 /// What nearly every message changes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,11 +30,13 @@ pub(super) struct Tallying<'a> {
     counted: usize,
     destinations: [u32; AT_ONCE],
     counts: [Counts; AT_ONCE],
+    /// When the latest delivery of the batch was observed, on the run's clock.
+    pub(super) latest_us: u64,
 }
 
 impl<'a> Tallying<'a> {
     pub(super) fn new(ledger: &'a Ledger) -> Self {
-        Self { ledger, counted: 0, destinations: [0; AT_ONCE], counts: [Counts::default(); AT_ONCE] }
+        Self { ledger, counted: 0, destinations: [0; AT_ONCE], counts: [Counts::default(); AT_ONCE], latest_us: 0 }
     }
 
     #[inline]
@@ -45,12 +56,15 @@ impl<'a> Tallying<'a> {
     fn hand_in(&mut self) {
         for place in 0..self.counted {
             let counts = std::mem::take(&mut self.counts[place]);
-            self.ledger.tally(self.destinations[place], |tally| {
-                tally.delivered += counts.delivered;
-                tally.redelivered_flag += counts.redelivered_flag;
-                tally.acknowledged += counts.acknowledged;
-                tally.consumed += counts.consumed;
-            });
+            let Some(tally) = self.ledger.tallies.get(self.destinations[place] as usize) else { continue };
+            let Tally { account, marks, .. } = &mut *lock(tally);
+            account.delivered += counts.delivered;
+            account.redelivered_flag += counts.redelivered_flag;
+            account.acknowledged += counts.acknowledged;
+            account.consumed += counts.consumed;
+            if counts.delivered > 0 {
+                marks.note(self.latest_us, account.delivered);
+            }
         }
         self.counted = 0;
     }
@@ -66,7 +80,7 @@ impl Ledger {
     /// Changes the ledger's own counts of a destination; nothing where there is no such destination.
     pub(super) fn tally(&self, destination: u32, change: impl FnOnce(&mut QueueAccount)) {
         if let Some(tally) = self.tallies.get(destination as usize) {
-            change(&mut lock(tally));
+            change(&mut lock(tally).account);
         }
     }
 }

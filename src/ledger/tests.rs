@@ -459,12 +459,12 @@ fn bytes_for_a_million(answer: impl Fn(u64) -> Option<Settled>, missing: u64) ->
 fn a_settled_stretch_costs_nearly_nothing() {
     let confirmed = |_| Some(Settled::Confirmed);
     let bytes = bytes_for_a_million(confirmed, 1_000_000);
-    assert!(bytes < 50_000, "{bytes} bytes for a million messages, one of them lost");
+    assert!(bytes < 85_000, "{bytes} bytes for a million messages, one of them lost");
     let unconfirmed = |n| Some(if n % 1000 == 0 { Settled::Unconfirmed } else { Settled::Confirmed });
     let bytes = bytes_for_a_million(unconfirmed, 1_000_000);
-    assert!(bytes < 60_000, "{bytes} bytes for a million messages, a thousand of them unconfirmed");
+    assert!(bytes < 95_000, "{bytes} bytes for a million messages, a thousand of them unconfirmed");
     let bytes = bytes_for_a_million(confirmed, 2000);
-    assert!(bytes < 320_000, "{bytes} bytes for a million messages, some of each chunk lost");
+    assert!(bytes < 460_000, "{bytes} bytes for a million messages, some of each chunk lost");
     // What the measure is worth: a million messages that wait for their answers take a byte each.
     let bytes = bytes_for_a_million(|_| None, 1_000_000);
     assert!(bytes > 1_000_000, "{bytes} bytes for a million messages that were never answered");

@@ -1,8 +1,7 @@
-//! Random choices as functions: the same seed, lane and number always draw the same.
-//!
-//! A generator with a state would have to be replayed from the start to learn what message 7,000,000 was. These draws
-//! hash their arguments instead, with the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable
-//! pseudorandom number generators", OOPSLA 2014), so that any part of a plan can be judged on its own.
+//! Random choices of a plan, as functions of seed, lane and number ([`crate::units::draw`]), so that any part of a plan can be
+//! judged on its own.
+
+use crate::units::draw;
 
 /// What is drawn; draws of different lanes are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,29 +35,19 @@ pub enum Lane {
     Members = 13,
 }
 
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 /// 64 random bits.
 pub fn bits(seed: u64, lane: Lane, number: u64) -> u64 {
-    let lane_seed = mix(seed.wrapping_add((lane as u64).wrapping_mul(GOLDEN)));
-    mix(lane_seed.wrapping_add(number.wrapping_add(1).wrapping_mul(GOLDEN)))
+    draw::bits(seed, lane as u64, number)
 }
 
 /// A number from 0 up to, but not including, 1.
 pub fn unit(seed: u64, lane: Lane, number: u64) -> f64 {
-    (bits(seed, lane, number) >> 11) as f64 / (1u64 << 53) as f64
+    draw::unit(seed, lane as u64, number)
 }
 
 /// A whole number from 0 up to, but not including, `limit`; 0 where the limit is 0.
 pub fn below(seed: u64, lane: Lane, number: u64, limit: u64) -> u64 {
-    // Multiply and shift: biased by less than limit / 2^64.
-    ((u128::from(bits(seed, lane, number)) * u128::from(limit)) >> 64) as u64
+    draw::below(seed, lane as u64, number, limit)
 }
 
 /// The place of the choice that `unit` (from 0 to 1) falls on.
@@ -87,7 +76,6 @@ pub fn in_turn<T: Copy>(list: &[T], number: u64) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn draws_are_fixed_for_ever() {
@@ -103,12 +91,5 @@ mod tests {
         drawn.for_each(|place| counts[place] += 1);
         assert_eq!(counts[1], 0);
         assert!((79_000..81_000).contains(&counts[0]), "{counts:?}");
-    }
-
-    proptest! {
-        #[test]
-        fn stays_below(seed: u64, number: u64, limit in 1u64..) {
-            prop_assert!(below(seed, Lane::Size, number, limit) < limit);
-        }
     }
 }

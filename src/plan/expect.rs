@@ -119,6 +119,13 @@ pub enum Metric {
         /// `Max`, `Mean` or `End`.
         statistic: Statistic,
     },
+    /// The longest gap between a first and a repeated delivery: one of [`GAPS`].
+    Gap {
+        /// In what it is measured.
+        name: String,
+        /// Queue by name; none: all queues.
+        queue: Option<String>,
+    },
 }
 
 /// What is taken of a distribution or a series.
@@ -192,6 +199,11 @@ pub const THROUGHPUTS: [&str; 4] = ["published", "confirmed", "delivered", "cons
 /// Figures sampled each second: messages, processors or bytes.
 pub const GAUGES: [&str; 5] = ["backlog", "broker_cpu", "broker_memory", "generator_cpu", "generator_memory"];
 
+/// The gap in time, in microseconds.
+pub const GAP_TIME: &str = "duplicate_gap";
+/// Gaps between first and repeated deliveries: in time and in messages.
+pub const GAPS: [&str; 2] = [GAP_TIME, "duplicate_gap_messages"];
+
 /// Reasons of a dead letter, as the broker's `x-death` header names them.
 pub const DEATH_REASONS: [&str; 4] = ["rejected", "expired", "maxlen", "delivery_limit"];
 
@@ -223,6 +235,11 @@ impl fmt::Display for Metric {
                 fleet.iter().try_for_each(|fleet| write!(f, ".{fleet}"))
             }
             Self::Gauge { name, statistic } => write!(f, "{name}.{statistic}"),
+            Self::Gap { name, queue } => {
+                f.write_str(name)?;
+                queue.iter().try_for_each(|queue| write!(f, ".{queue}"))?;
+                f.write_str(".max")
+            }
         }
     }
 }
@@ -260,6 +277,15 @@ impl FromStr for Metric {
                 ));
             }
             return Ok(Self::Throughput { name: step.to_owned(), fleet });
+        }
+        if GAPS.contains(&name) {
+            let queue = match rest {
+                Some("max") => None,
+                rest => Some(rest.and_then(|rest| rest.strip_suffix(".max")).and_then(named).ok_or_else(|| {
+                    unknown(": of a gap there is `max`, of all queues or of one, such as `duplicate_gap.QUEUE.max`")
+                })?),
+            };
+            return Ok(Self::Gap { name: name.to_owned(), queue });
         }
         let (is_latency, is_gauge) = (LATENCIES.contains(&name), GAUGES.contains(&name));
         if !is_latency && !is_gauge {
@@ -336,6 +362,9 @@ mod tests {
             "throughput.consumed.billing",
             "backlog.max",
             "broker_memory.end",
+            "duplicate_gap.max",
+            "duplicate_gap_messages.max",
+            "duplicate_gap.orders.max.max",
         ] {
             assert_eq!(name.parse::<Metric>().map(|metric| metric.to_string()), Ok(name.to_owned()));
         }
@@ -349,7 +378,18 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused() {
-        for name in ["", "loss", "end_to_end", "end_to_end.p101", "throughput.lost", "backlog.p50", "confirm.end"] {
+        for name in [
+            "",
+            "loss",
+            "end_to_end",
+            "end_to_end.p101",
+            "throughput.lost",
+            "backlog.p50",
+            "confirm.end",
+            "duplicate_gap",
+            "duplicate_gap.p99",
+            "duplicate_gap..max",
+        ] {
             assert!(name.parse::<Metric>().is_err(), "{name:?} was accepted");
         }
     }

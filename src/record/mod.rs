@@ -6,6 +6,7 @@ mod effects;
 mod fault;
 #[doc(hidden)]
 pub mod fixture;
+mod gap;
 pub mod progress;
 mod scenario;
 mod store;
@@ -21,6 +22,7 @@ pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
 pub use effects::StoreRow;
 pub use fault::{FaultCost, FaultRow};
+pub use gap::{DuplicateGap, GapLength};
 pub use scenario::ScenarioFacts;
 pub use store::{LATEST, LOG_FILE, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};
 pub use verdict::Verdict;
@@ -69,6 +71,9 @@ pub struct Record {
     pub account: Account,
     /// Dead letters by queue and reason.
     pub dead_letters: Vec<DeadLetterRow>,
+    /// How far apart first and repeated deliveries were, by queue.
+    #[serde(default)]
+    pub duplicate_gaps: Vec<DuplicateGap>,
     /// Faults.
     pub faults: Vec<FaultRow>,
     /// Stores of idempotent consumers, by fleet and queue.

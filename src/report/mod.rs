@@ -7,6 +7,7 @@ mod csv;
 pub mod figure;
 mod html;
 mod plots;
+mod recovery;
 mod series;
 pub mod summary;
 pub mod terminal;

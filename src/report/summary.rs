@@ -10,8 +10,8 @@ use super::figure::Figure;
 use super::series;
 use crate::analysis;
 use crate::plan::Metric;
-use crate::plan::expect::{LATENCIES, THROUGHPUTS};
-use crate::record::{Check, Interval, LatencySummary, Record, Totals, Verdict};
+use crate::plan::expect::{GAP_TIME, GAPS, LATENCIES, THROUGHPUTS};
+use crate::record::{Check, DuplicateGap, GapLength, Interval, LatencySummary, Record, Totals, Verdict};
 
 /// One figure, with what was expected of it. A metric with two expectations has two rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +44,7 @@ pub fn rows(record: &Record) -> Vec<Row> {
         .chain(throughputs(record))
         .chain(latencies(record))
         .chain(gauges(record))
+        .chain(gaps(record))
         .chain(generator(record));
     let checks = record.verdict.as_ref().map_or(&[][..], |judgement| &judgement.checks);
     for (metric, unit, value) in measured {
@@ -244,6 +245,26 @@ fn gauge(name: &str, unit: &'static str, samples: &[Figure]) -> [Measured; 3] {
     let mean = (!samples.is_empty()).then(|| Figure::Real(sum / samples.len() as f64));
     [("max", max), ("mean", mean), ("end", samples.last().copied())]
         .map(|(statistic, value)| (format!("{name}.{statistic}"), unit, value))
+}
+
+/// The longest gaps between first and repeated deliveries, at most; of all queues, then of each that had any.
+fn gaps(record: &Record) -> Vec<Measured> {
+    let lengths = |name: &str| -> &'static str { if name == GAP_TIME { "us" } else { "messages" } };
+    let all = GAPS.map(|name| {
+        let metric = Metric::Gap { name: name.to_owned(), queue: None };
+        let longest = analysis::measured(record, &metric).map(|longest| Figure::of(longest, lengths(name)));
+        (metric.to_string(), lengths(name), longest)
+    });
+    let of_length = |name: &str, queue: &str, length: GapLength| {
+        let GapLength { longest_at_least, longest_at_most, p50, p90, p99 } = length;
+        [("max", longest_at_most), ("max_at_least", longest_at_least), ("p50", p50), ("p90", p90), ("p99", p99)]
+            .map(|(statistic, value)| (format!("{name}.{queue}.{statistic}"), lengths(name), Some(value.into())))
+    };
+    let of_queue = |gap: &DuplicateGap| {
+        let [time, messages] = GAPS;
+        of_length(time, &gap.queue, gap.time_us).into_iter().chain(of_length(messages, &gap.queue, gap.messages))
+    };
+    all.into_iter().chain(record.duplicate_gaps.iter().flat_map(of_queue)).collect()
 }
 
 fn generator(record: &Record) -> Vec<Measured> {

@@ -55,6 +55,7 @@ impl Conductor<'_> {
         let failed = match begun {
             Ok(Ok(active)) => {
                 row.started_us = Some(started_us);
+                row.broken_us = Some(self.run.shared.clock.now_us());
                 self.last(fault, &active, &mut heal).await;
                 self.mend(active, &mut row).await;
                 return row;

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::fleets::Fleets;
+use super::recovery::{Look, Looks};
 use crate::fleet::{ConsumerMeters, ProducerMeters, Shared};
+use crate::plan::Plan;
 use crate::record::{Account, FaultCost, FaultRow, IncidentKind, ViolationClass};
 
 /// Times of first confirms and deliveries are as exact as this.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// One of so many looks asks the ledger for the backlog, which takes each publisher's lock.
-const BACKLOG_EVERY: u64 = 10;
 
 /// Running counts of all fleets together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,16 +20,21 @@ pub(super) struct Counts {
     pub(super) confirmed: u64,
     pub(super) delivered: u64,
     consumed: u64,
-    duplicates: u64,
+    republished: u64,
+    redelivered: u64,
+    unflagged: u64,
     disconnects: u64,
 }
 
 /// Watches faults.
 pub(super) struct Costs {
     shared: Arc<Shared>,
+    /// Whether any fleet has confirms.
+    has_confirms: bool,
     producers: Vec<Arc<ProducerMeters>>,
     consumers: Vec<Arc<ConsumerMeters>>,
     windows: Mutex<Vec<Window>>,
+    looks: Mutex<Looks>,
 }
 
 /// The window of one fault.
@@ -46,12 +51,14 @@ struct Window {
 }
 
 impl Costs {
-    pub(super) fn new(shared: &Arc<Shared>, fleets: &Fleets) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, plan: &Plan, fleets: &Fleets) -> Self {
         Self {
             shared: Arc::clone(shared),
+            has_confirms: plan.producers.iter().any(|fleet| fleet.confirm.is_some()),
             producers: fleets.producers.iter().map(|(_, meters)| Arc::clone(meters)).collect(),
             consumers: fleets.consumers.iter().map(|(_, meters, _)| Arc::clone(meters)).collect(),
             windows: Mutex::default(),
+            looks: Mutex::default(),
         }
     }
 
@@ -66,7 +73,10 @@ impl Costs {
         for meters in &self.consumers {
             counts.delivered += meters.counters.delivered.load(Ordering::Relaxed);
             counts.consumed += meters.counters.consumed.load(Ordering::Relaxed);
-            counts.duplicates += meters.counters.duplicates.load(Ordering::Relaxed);
+            let [republished, redelivered, unflagged] = meters.counters.repeated.each_ref();
+            counts.republished += republished.load(Ordering::Relaxed);
+            counts.redelivered += redelivered.load(Ordering::Relaxed);
+            counts.unflagged += unflagged.load(Ordering::Relaxed);
         }
         counts
     }
@@ -78,7 +88,14 @@ impl Costs {
     /// A fault begins.
     pub(super) fn begin(&self, id: u32, started_us: u64) {
         let at_start = self.counts();
-        self.windows().push(Window { id, started_us, at_start, ..Window::default() });
+        let unacknowledged: i64 =
+            self.consumers.iter().map(|meters| meters.counters.unsettled.load(Ordering::Acquire)).sum();
+        let cost = FaultCost {
+            at_risk_unanswered: Some(self.shared.ledger.pending()),
+            at_risk_unacknowledged: Some(u64::try_from(unacknowledged).unwrap_or(0)),
+            ..FaultCost::default()
+        };
+        self.windows().push(Window { id, started_us, at_start, cost, ..Window::default() });
     }
 
     /// It could not be begun after all.
@@ -106,48 +123,54 @@ impl Costs {
     pub(super) async fn watch(&self) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut looks = 0;
         loop {
             ticks.tick().await;
-            looks += 1;
-            if self.windows().iter().all(|window| window.is_closed) {
-                continue;
-            }
-            let backlog = (looks % BACKLOG_EVERY == 0).then(|| {
-                let running = self.shared.ledger.running();
-                running.routed.saturating_sub(running.consumed + running.dead_lettered)
-            });
-            self.look(backlog);
+            self.look();
         }
     }
 
-    fn look(&self, backlog: Option<u64>) {
-        let (now_us, counts) = (self.shared.clock.now_us(), self.counts());
-        for window in self.windows().iter_mut().filter(|window| !window.is_closed) {
-            window.look(now_us, &counts, backlog);
+    fn look(&self) {
+        let now_us = self.shared.clock.now_us();
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = self.windows();
+        let is_due = looks.is_due(now_us);
+        if !is_due && windows.iter().all(|window| window.is_closed) {
+            return;
+        }
+        let counts = self.counts();
+        for window in windows.iter_mut().filter(|window| !window.is_closed) {
+            window.look(now_us, &counts);
+        }
+        if is_due {
+            let answered = if self.has_confirms { counts.confirmed } else { counts.published };
+            let (at_us, consumed, backlog) = (now_us, counts.consumed, self.shared.ledger.backlog());
+            looks.push(Look { at_us, answered, consumed, backlog });
         }
     }
 
-    /// Closes all windows and writes what each fault cost into its row.
-    pub(super) fn close(&self, rows: &mut [FaultRow]) {
-        self.look(None);
+    /// Closes all windows and writes what was seen in each into its fault's row; what all fleets did over the run.
+    pub(super) fn close(&self, rows: &mut [FaultRow]) -> Looks {
+        self.look();
         let windows = self.windows();
         for row in rows {
             row.cost = windows.iter().find(|window| window.id == row.id).map(|window| window.cost.clone());
         }
+        std::mem::take(&mut self.looks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Window {
-    fn look(&mut self, now_us: u64, now: &Counts, backlog: Option<u64>) {
+    fn look(&mut self, now_us: u64, now: &Counts) {
         let (cost, start) = (&mut self.cost, &self.at_start);
         cost.until_us = now_us;
         cost.published = now.published - start.published;
         cost.confirmed = now.confirmed - start.confirmed;
         cost.consumed = now.consumed - start.consumed;
-        cost.duplicates = now.duplicates - start.duplicates;
+        let causes =
+            [now.republished - start.republished, now.redelivered - start.redelivered, now.unflagged - start.unflagged];
+        [cost.republished, cost.redelivered, cost.unflagged] = causes.map(Some);
+        cost.duplicates = causes.iter().sum();
         cost.disconnects = now.disconnects - start.disconnects;
-        cost.backlog_peak = cost.backlog_peak.max(backlog.unwrap_or(0));
         if cost.disconnects > 0 {
             cost.detected_after_us.get_or_insert(now_us.saturating_sub(self.started_us));
         }
@@ -195,30 +218,32 @@ mod tests {
     use crate::record::Violation;
 
     fn counts(confirmed: u64, delivered: u64, disconnects: u64) -> Counts {
-        Counts { published: confirmed, confirmed, delivered, consumed: delivered, duplicates: 0, disconnects }
+        Counts { published: confirmed, confirmed, delivered, consumed: delivered, disconnects, ..Counts::default() }
     }
 
     #[test]
     fn a_window_sees_what_comes_after_its_start_and_ends_after_the_heal() {
         let mut window = Window { id: 1, started_us: 1_000, at_start: counts(10, 9, 2), ..Window::default() };
-        window.look(2_000, &counts(10, 9, 2), Some(7));
-        assert_eq!((window.cost.detected_after_us, window.cost.backlog_peak), (None, 7));
-        window.look(3_000, &counts(12, 9, 3), None);
+        window.look(2_000, &counts(10, 9, 2));
+        assert_eq!(window.cost.detected_after_us, None);
+        window.look(3_000, &Counts { republished: 4, redelivered: 2, unflagged: 1, ..counts(12, 9, 3) });
+        let cost = &window.cost;
+        assert_eq!(cost.duplicates, 7);
+        assert_eq!([cost.republished, cost.redelivered, cost.unflagged], [4, 2, 1].map(Some));
         assert_eq!(
             (window.cost.detected_after_us, window.cost.confirmed, window.cost.disconnects),
             (Some(2_000), 2, 1)
         );
         assert_eq!(window.cost.first_confirm_after_us, None, "it was not mended yet");
         window.undone = Some((3_000, counts(12, 9, 3)));
-        window.look(4_000, &counts(13, 9, 3), Some(5));
-        window.look(5_000, &counts(14, 10, 3), None);
+        window.look(4_000, &counts(13, 9, 3));
+        window.look(5_000, &counts(14, 10, 3));
         window.healed_us = Some(4_500);
-        window.look(5_000, &counts(14, 10, 3), None);
+        window.look(5_000, &counts(14, 10, 3));
         assert!(!window.is_closed);
         let cost = &window.cost;
         assert_eq!((cost.first_confirm_after_us, cost.first_delivery_after_us), (Some(1_000), Some(2_000)));
-        assert_eq!(cost.backlog_peak, 7);
-        window.look(4_500 + FaultCost::AFTERMATH_US, &counts(20, 20, 3), None);
+        window.look(4_500 + FaultCost::AFTERMATH_US, &counts(20, 20, 3));
         assert!(window.is_closed);
         assert_eq!(window.cost.until_us, 4_500 + FaultCost::AFTERMATH_US);
     }

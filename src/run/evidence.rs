@@ -17,12 +17,13 @@ use super::stores::StoreRead;
 use super::{Ending, Job, Run};
 use crate::fleet::{Clock, ConsumerMeters};
 use crate::latency::{Recorder, at_percentile, histogram, listed_percentiles};
+use crate::ledger::gap::Stretch;
 use crate::ledger::{Evidence as Reconciled, RemovalEvidence, Rule};
 use crate::plan::{Expectation, Metric};
 use crate::record::progress::Progress;
 use crate::record::{
-    Account, BrokerFacts, DeadLetterRow, FaultRow, GeneratorFacts, IncidentKind, LatencySummary, PercentilePoint,
-    Phase, PhaseFacts, Record, SCHEMA_VERSION, Totals, thousandths,
+    Account, BrokerFacts, DeadLetterRow, DuplicateGap, FaultRow, GapLength, GeneratorFacts, IncidentKind,
+    LatencySummary, PercentilePoint, Phase, PhaseFacts, Record, SCHEMA_VERSION, Totals, thousandths,
 };
 
 /// Which phases ran when, and who is told.
@@ -126,6 +127,7 @@ impl Evidence<'_> {
             generator,
             latency: self.latencies(),
             dead_letters: self.dead_letters(),
+            duplicate_gaps: self.duplicate_gaps(),
             faults: self.faults(&account),
             stores: self.effects.iter().map(|read| read.row.clone()).collect(),
             incidents: incidents.listed(),
@@ -141,7 +143,20 @@ impl Evidence<'_> {
         let mut rows = self.ending.faults.clone();
         let totals = totals(account, 0, 0);
         costs::attribute(&mut rows, account, totals.lost, totals.possibly_lost);
+        self.ending.seen.write(&mut rows, self.ending.load_ended_us, totals.lost + totals.possibly_lost);
         rows
+    }
+
+    /// Gaps between first and repeated deliveries, of the queues that had any.
+    fn duplicate_gaps(&self) -> Vec<DuplicateGap> {
+        let gaps = self.run.shared.ledger.gaps().filter(|(_, gaps)| gaps.count > 0);
+        gaps.map(|(destination, gaps)| DuplicateGap {
+            queue: destination.name.clone(),
+            count: gaps.count,
+            time_us: gap_length(&gaps.time_us),
+            messages: gap_length(&gaps.messages),
+        })
+        .collect()
     }
 
     fn versions(&self) -> BTreeMap<String, String> {
@@ -337,6 +352,13 @@ fn removed_by_rule(counters: &BTreeMap<String, u64>) -> RemovalEvidence {
         Some(((rule, kind.to_owned()), *count))
     });
     RemovalEvidence::Counted(removed.collect())
+}
+
+fn gap_length(stretch: &Stretch) -> GapLength {
+    let longest = stretch.longest();
+    let at = |percentile| stretch.distribution().map_or(0, |gaps| at_percentile(gaps, percentile).0);
+    let [p50, p90, p99] = [50.0, 90.0, 99.0].map(|percentile| at(percentile).min(longest.at_most));
+    GapLength { longest_at_least: longest.at_least, longest_at_most: longest.at_most, p50, p90, p99 }
 }
 
 fn merge(into: &mut Histogram<u64>, from: &Recorder) {

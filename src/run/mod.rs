@@ -10,6 +10,7 @@ mod error;
 mod evidence;
 mod fleets;
 mod host;
+mod recovery;
 mod routes;
 mod sampler;
 mod stores;
@@ -158,18 +159,26 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     course.enter(Phase::Topology).await;
     let drivers = Drivers::start(&run.plan, broker, fleets::client(ClientKind::Wire)).await?;
     let mut declared = Declared::default();
-    if let Err(error) = topology::declare(broker.endpoint(), &run.plan.topology, &mut declared).await {
+    let declaring = tokio::select! {
+        done = topology::declare(broker.endpoint(), &run.plan.topology, &mut declared) => done.map_err(RunError::from),
+        () = run.interruption() => Err(RunError::Interrupted),
+    };
+    if let Err(error) = declaring {
         topology::delete(broker.endpoint(), &declared).await;
-        return Err(error.into());
+        drivers.stop().await;
+        return Err(error);
     }
     let counters_before = run.counters().await;
     let mut fleets = Fleets::new(broker.endpoint())?;
-    let connected = fleets.connect(&run.plan, (&drivers, &stores), &run.shared, &run.destinations).await;
+    let connected = tokio::select! {
+        connected = fleets.connect(&run.plan, (&drivers, &stores), &run.shared, &run.destinations) => connected,
+        () = run.interruption() => Err(RunError::Interrupted),
+    };
     let outcome = match connected {
         Ok(()) => {
             let names = run.plan.topology.queues.iter().map(|queue| queue.name.clone()).collect();
             let watching = run.watch.watch(broker, &run.shared.clock, &names);
-            let costs = Costs::new(&run.shared, &fleets);
+            let costs = Costs::new(&run.shared, &run.plan, &fleets);
             let slots = fleets.slots().cloned().collect();
             tokio::select! {
                 biased;
@@ -216,6 +225,8 @@ struct Ending {
     load_cpu_us: u64,
     /// What became of the faults.
     faults: Vec<FaultRow>,
+    /// What all fleets did over the run, where there were faults.
+    seen: recovery::Looks,
 }
 
 impl Ending {
@@ -279,10 +290,11 @@ impl<'a> Run<'a> {
         let load = self.warm_up_and_load(fleets, heal, course);
         let (mut faults, (load_ended_us, load_cpu_us)) = tokio::join!(conductor.carry_out(healing), load);
         let (completeness, audited) = self.wind_up(fleets, course).await;
-        costs.close(&mut faults);
+        let seen = costs.close(&mut faults);
         course.end_sampling();
         let sampled = sampling.await.unwrap_or_default();
-        Ok((sampled, Ending { completeness, audited, load_ended_us, load_cpu_us, faults }))
+        let ending = Ending { completeness, audited, load_ended_us, load_cpu_us, faults, seen };
+        Ok((sampled, ending))
     }
 
     /// Warms up, loads, and has the faults healed; when the load ended on the run's clock, and the processor time that

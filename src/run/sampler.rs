@@ -238,8 +238,8 @@ fn log_all(
             Some(filled) => open.write(latency, fleet, span, filled),
             None => Ok(()),
         };
-        let written =
-            write(latency, &histograms.measured).and_then(|()| write(&format!("warmup.{latency}"), &histograms.warmup));
+        let written = write(latency, &histograms.measured)
+            .and_then(|()| write(&format!("{}.{latency}", Phase::Warmup), &histograms.warmup));
         if let Err(error) = written {
             sampled.log_error = Some(error);
             *log = None;

@@ -45,7 +45,8 @@ pub struct Declared {
 }
 
 /// Declares all that the plan names: exchanges, queues, bindings between exchanges, bindings to queues. What is new is
-/// noted in `declared` as it comes, so that it can be deleted after an error too.
+/// noted in `declared` before it is asked for, so that it can be deleted after an error too, or where nobody waits for the
+/// answer any more.
 ///
 /// # Errors
 ///
@@ -55,24 +56,24 @@ pub async fn declare(endpoint: &Endpoint, plan: &TopologyPlan, declared: &mut De
     for exchange in plan.exchanges.iter().filter(|exchange| !exchange.name.is_empty()) {
         let item = Item::Exchange(exchange.name.clone());
         let exists = session.exchange(exchange, true).await?;
-        session.exchange(exchange, false).await?;
         if exists {
             declared.found.push(item);
         } else {
             declared.exchanges.push(exchange.name.clone());
         }
+        session.exchange(exchange, false).await?;
     }
     for queue in plan.queues.iter().filter(|queue| !queue.exclusive) {
         let exists = session.queue(queue, true).await?;
         if let Some(found) = exists {
             unused(queue, found, true)?;
         }
-        session.queue(queue, false).await?;
         if exists.is_some() {
             declared.found.push(Item::Queue(queue.name.clone()));
         } else {
             declared.queues.push(queue.name.clone());
         }
+        session.queue(queue, false).await?;
     }
     for binding in bindings_in_order(plan) {
         session.bind(binding).await?;

@@ -1,8 +1,9 @@
-//! Rates, sizes, durations and percentiles: parsed from what a person writes, printed the same way.
+//! Rates, sizes, durations and percentiles: parsed from what a person writes, printed the same way; and random draws.
 //!
 //! May use no other room. Every type here parses from and serialises to one string, so that a scenario,
 //! a plan and a report write a quantity alike.
 
+pub mod draw;
 mod duration;
 mod percentile;
 mod rate;

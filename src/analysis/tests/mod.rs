@@ -73,6 +73,7 @@ pub(super) fn good() -> Record {
             ..Account::default()
         },
         dead_letters: Vec::new(),
+        duplicate_gaps: Vec::new(),
         faults: Vec::new(),
         stores: Vec::new(),
         incidents: Vec::new(),

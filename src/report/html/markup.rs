@@ -13,6 +13,8 @@ pub(super) enum Cell {
     Text(String),
     /// A text that is read letter by letter: a name, a path, an error.
     Code(String),
+    /// A text in a column of numbers.
+    Right(String),
     Number(Option<Figure>, &'static str),
     Verdict(Option<Verdict>),
 }
@@ -89,8 +91,9 @@ impl Html {
             self.element("p", if_empty);
             return;
         };
-        let classes =
-            first.each_ref().map(|cell| if matches!(cell, Cell::Number(..)) { " class=\"number\"" } else { "" });
+        let classes = first
+            .each_ref()
+            .map(|cell| if matches!(cell, Cell::Number(..) | Cell::Right(_)) { " class=\"number\"" } else { "" });
         self.markup(&format!("<div class=\"scroll\"><table id=\"{name}\">\n<thead><tr>"));
         header.iter().zip(classes).for_each(|(title, class)| {
             self.markup(&format!("<th scope=\"col\"{class}>"));
@@ -114,6 +117,10 @@ impl Html {
             }
             Cell::Code(text) => {
                 self.markup("<td class=\"code\">");
+                self.text(&text);
+            }
+            Cell::Right(text) => {
+                self.markup("<td class=\"number\">");
                 self.text(&text);
             }
             Cell::Number(number, unit) => {

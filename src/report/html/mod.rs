@@ -7,6 +7,7 @@ mod books;
 mod effects;
 mod evidence;
 mod markup;
+mod recovery;
 
 use markup::{Html, escaped};
 
@@ -36,9 +37,10 @@ pub(super) fn page(record: &Record) -> Result<String, OutputError> {
     books::publishers(&mut html, record);
     books::queues(&mut html, record);
     effects::section(&mut html, record);
+    recovery::gaps(&mut html, record);
     evidence::violations(&mut html, record);
     evidence::dead_letters(&mut html, record);
-    evidence::faults(&mut html, record);
+    recovery::faults(&mut html, record);
     evidence::incidents(&mut html, record);
     evidence::generator(&mut html, &rows);
     evidence::broker(&mut html, record, &rows);

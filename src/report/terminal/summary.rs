@@ -4,10 +4,13 @@ use std::path::Path;
 
 use super::Screen;
 use crate::record::{Judgement, Record};
-use crate::report::figure::{Figure, shown, shown_or_dash};
+use crate::report::figure::{Figure, seconds, shown, shown_or_dash};
+use crate::report::recovery::{card, keep_ids};
 use crate::report::summary::{self, Row};
 use crate::report::words::{incomplete, printable};
 
+/// Queues and faults that are listed; the tables hold the rest.
+const LISTED_MAX: usize = 4;
 /// Columns from which on two figures stand side by side, and a latency's statistics on one line.
 const WIDE: usize = 72;
 
@@ -23,6 +26,8 @@ pub fn render(record: &Record, folder: &Path, screen: Screen) -> String {
     section(&mut text, screen, "Speed over the measured load", &fast(&rows));
     latency(&mut text, &rows, screen);
     section(&mut text, screen, "Soundness of the measurement", &sound(&rows));
+    repetitions(&mut text, record, screen);
+    faults(&mut text, record, screen);
     record.verdict.iter().for_each(|judgement| checks(&mut text, judgement, screen));
     let (folder, page) = (folder.display(), folder.join("report.html"));
     text.push_str(&format!("\n{}\n  {folder}\n  {}\n", screen.heading("Record"), page.display()));
@@ -158,6 +163,41 @@ fn latency(text: &mut String, rows: &[Row], screen: Screen) {
             text.push('\n');
         }
     }
+}
+
+/// What a consumer has to remember to know repetitions, one sentence for each queue that had any.
+fn repetitions(text: &mut String, record: &Record, screen: Screen) {
+    let gaps = &record.duplicate_gaps;
+    if gaps.is_empty() {
+        return;
+    }
+    text.push_str(&format!("\n{}\n", screen.heading("Repetitions")));
+    for gap in gaps.iter().take(LISTED_MAX) {
+        for line in wrapped(&printable(&keep_ids(gap)), screen.width.saturating_sub(2)) {
+            text.push_str(&format!("  {line}\n"));
+        }
+    }
+    and_more(text, gaps.len(), "queues, in summary.csv");
+}
+
+/// Says that not all are listed.
+fn and_more(text: &mut String, all: usize, what: &str) {
+    if all > LISTED_MAX {
+        text.push_str(&format!("  and {} more {what}\n", all - LISTED_MAX));
+    }
+}
+
+/// A card for each fault that happened.
+fn faults(text: &mut String, record: &Record, screen: Screen) {
+    let happened = || record.faults.iter().filter(|row| row.cost.is_some());
+    for row in happened().take(LISTED_MAX) {
+        let at =
+            row.started_us.map_or(String::new(), |us| format!(" at {}", seconds(us.try_into().unwrap_or(i64::MAX))));
+        let lines: Vec<Line> = card(row).into_iter().map(|(label, value)| (label.to_owned(), value)).collect();
+        let heading = printable(&format!("Fault {}: {} ({}){at}", row.id, row.kind, row.detail));
+        section(text, screen, &wrapped(&heading, screen.width).join("\n"), &lines);
+    }
+    and_more(text, happened().count(), "faults, in faults.csv");
 }
 
 fn checks(text: &mut String, judgement: &Judgement, screen: Screen) {
