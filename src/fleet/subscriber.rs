@@ -254,9 +254,6 @@ impl SubscriberTask {
         self.hold(batch.arrivals.len() as i64);
         let size = self.ack_size();
         for (((delivery, _), arrival), seen) in batch.deliveries.iter().zip(&batch.arrivals).zip(&batch.seen) {
-            if self.effects.is_some() {
-                self.owe(arrival, *seen).await?;
-            }
             self.step(&mut *link, CrashPoint::BeforeEffect, arrival, *seen).await?;
             if self.worker.is_some() && self.effects.is_none() {
                 self.write_down();
@@ -266,6 +263,9 @@ impl SubscriberTask {
                 }
             }
             self.step(&mut *link, CrashPoint::AfterEffect, arrival, *seen).await?;
+            if self.effects.is_some() {
+                self.owe(arrival, *seen).await?;
+            }
             self.last_tag = delivery.tag;
             self.to_ack.push((arrival.destination, arrival.reading));
             if self.to_ack.len() >= size {

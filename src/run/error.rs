@@ -33,7 +33,7 @@ pub enum RunError {
         /// Whose.
         fleet: String,
         /// What went wrong.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// The system gave no thread for the fleets.
     #[error("could not start a thread for the fleets: {0}")]
@@ -57,7 +57,7 @@ impl RunError {
         match self {
             Self::Broker(error) if error.is_bad_input() => 2,
             Self::Faults(error) if error.is_bad_input() => 2,
-            Self::Store { source: StoreError::BadUrl { .. }, .. } => 2,
+            Self::Store { source, .. } if matches!(**source, StoreError::BadUrl { .. }) => 2,
             Self::Interrupted => 130,
             _ => 5,
         }

@@ -149,8 +149,8 @@ impl Fleets {
             let (me, meters) = (subscriber.clone(), Arc::clone(&meters));
             let task = SubscriberTask::new(shared, (slot, &lives), &fleet, me, meters, of, queue);
             let sessions = stores.sessions(&fleet, subscriber).await;
-            let task =
-                task.with_effects(sessions.map_err(|source| RunError::Store { fleet: fleet.name.clone(), source })?);
+            let failed = |error| RunError::Store { fleet: fleet.name.clone(), source: Box::new(error) };
+            let task = task.with_effects(sessions.map_err(failed)?);
             let (told, tell) = oneshot::channel();
             self.tasks.spawn_on(task.run(told), self.threads.of(placed + subscriber.connection as usize));
             ready.push(tell);

@@ -59,7 +59,7 @@ impl Stores {
         let mut stores = Self { open: Vec::new(), server: None };
         for fleet in &plan.consumers {
             let Some(idempotency) = &fleet.idempotency else { continue };
-            let failed = |source| RunError::Store { fleet: fleet.name.clone(), source };
+            let failed = |error| RunError::Store { fleet: fleet.name.clone(), source: Box::new(error) };
             let url = urls.get(&fleet.name);
             if idempotency.store == Store::Postgres && url.is_none() && stores.server.is_none() {
                 course.note("starting PostgreSQL".to_owned()).await;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use lurcher::client::QueueSubscription;
 use lurcher::fleet::{
-    Clock, ConsumerMeters, Deaths, Destinations, MessageMaker, ProducerMeters, PublisherTask, Shared, Slot, Source,
-    Stage, SubscriberTask,
+    Clock, ConsumerMeters, Deaths, Destinations, Lives, MessageMaker, ProducerMeters, PublisherTask, Shared, Slot,
+    Source, Stage, SubscriberTask,
 };
 use lurcher::ledger::incidents::Incidents;
 use lurcher::ledger::{Destination, Ledger, Routes};
@@ -114,12 +114,14 @@ impl Pair {
         let fleet = Arc::new(plan.consumers[0].clone());
         let me = fleet.subscribers[0].clone();
         let queue = |number| QueueSubscription { number, name: "q".to_owned(), offset: None };
+        let lives = Lives::new("c", 1, false);
         let subscriber =
-            SubscriberTask::new(&shared, consuming, &fleet, me, Arc::clone(&consumer), Arc::new(One), queue);
+            SubscriberTask::new(&shared, (consuming, &lives), &fleet, me, Arc::clone(&consumer), Arc::new(One), queue);
         let fleet = Arc::new(plan.producers[0].clone());
         let me = fleet.publishers[0].clone();
         let messages = Arc::new(MessageMaker::new(&fleet).expect("no field to fill in"));
-        let publisher = PublisherTask::new(&shared, producing, &messages, me, Arc::clone(&producer));
+        let lives = Lives::new("p", 1, false);
+        let publisher = PublisherTask::new(&shared, producing, &messages, me, Arc::clone(&producer), &lives);
         let (told, tell) = oneshot::channel();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(subscriber.run(told));

@@ -1,9 +1,12 @@
 //! `idempotency` of a `[[consumer]]`: what goes with which store, and fleets whose effects could not be told apart.
 
+use std::collections::BTreeSet;
+
 use super::names::Names;
 use crate::scenario::Scenario;
 use crate::scenario::consumer::{Ack, Consumer};
 use crate::scenario::idempotency::{Discipline, Idempotency, Store};
+use crate::scenario::pattern;
 use crate::scenario::problem::Problems;
 use crate::scenario::topology::QueueKind;
 use crate::units::Span;
@@ -16,7 +19,7 @@ pub(super) fn check(scenario: &Scenario, names: &Names<'_>, problems: &mut Probl
         check_places(&at, idempotency, problems);
         check_acks(&at, consumer, problems);
         check_queues(&at, consumer, names, problems);
-        check_sharing(index, consumer, scenario, names, problems);
+        check_sharing(index, consumer, scenario, problems);
     }
 }
 
@@ -109,16 +112,15 @@ fn check_queues(at: &str, consumer: &Consumer, names: &Names<'_>, problems: &mut
 }
 
 /// The effects of a queue's messages are those of one fleet: of two, nobody could say which owes one.
-fn check_sharing(index: usize, consumer: &Consumer, scenario: &Scenario, names: &Names<'_>, problems: &mut Problems) {
-    let own = names.queues(&consumer.queue).unwrap_or_default();
-    let shares = |other: &Consumer| {
-        let theirs = names.queues(&other.queue).unwrap_or_default();
-        theirs.iter().any(|queue| own.contains(queue))
+fn check_sharing(index: usize, consumer: &Consumer, scenario: &Scenario, problems: &mut Problems) {
+    let queues = |fleet: &Consumer| -> BTreeSet<String> {
+        pattern::expand(&fleet.queue).unwrap_or_default().into_iter().collect()
     };
+    let own = queues(consumer);
     let others = scenario.consumers.iter().enumerate().filter(|(other, _)| *other != index);
     // Two that both have a store are told once, at the later one.
     let mut others = others.filter(|(other, fleet)| fleet.idempotency.is_none() || *other < index);
-    if let Some((other, fleet)) = others.find(|(_, fleet)| shares(fleet)) {
+    if let Some((other, fleet)) = others.find(|(_, fleet)| !queues(fleet).is_disjoint(&own)) {
         problems
             .at(
                 format!("consumer[{index}].idempotency"),
