@@ -95,15 +95,16 @@ impl Disturbed {
         self.line.at_work.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Waits until the proxy holds nothing back any more, and says where to try it; none where another disturbance is
-    /// at work in it, whose own end will be checked.
+    /// Waits until what it ordered is carried out and the proxy holds nothing back any more, and says where to try it; none
+    /// where another disturbance is at work in it, whose own end will be checked.
     pub(super) async fn clear(&self, within: Duration) -> Result<Option<Endpoint>, FaultError> {
         let start = Instant::now();
         loop {
-            if self.line.at_work.load(Ordering::Acquire) > 0 {
+            let is_carried_out = self.line.proxy.is_carried_out(self.id);
+            if is_carried_out && self.line.at_work.load(Ordering::Acquire) > 0 {
                 return Ok(None);
             }
-            if self.line.proxy.is_clear() {
+            if is_carried_out && self.line.proxy.is_clear() {
                 return Ok(Some(self.line.endpoint.clone()));
             }
             if start.elapsed() >= within {

@@ -73,6 +73,20 @@ async fn the_last_of_several_is_the_one_that_is_checked() {
 }
 
 #[tokio::test]
+async fn what_ends_connections_has_ended_them_although_another_is_still_at_work() {
+    let (network, broker) = network().await;
+    let _client = TcpStream::connect(("127.0.0.1", network.endpoint("out").unwrap().port)).await.unwrap();
+    let _served = broker.accept().await.unwrap();
+    let _another = stall(&network);
+    for (disturbance, done) in [(Disturbance::Close, 1), (Disturbance::Reset, 0)] {
+        let ends = network.begin(&["out".to_owned()], 1.0, &disturbance).pop().unwrap();
+        ends.end();
+        assert_eq!(ends.clear(PATIENCE).await.unwrap(), None);
+        assert_eq!(ends.done(), done, "{disturbance:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_that_still_holds_something_is_not_clear() {
     let (network, _broker) = network().await;
     let stall = stall(&network);

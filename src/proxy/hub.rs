@@ -118,6 +118,10 @@ impl Hub {
         locked(&self.register).rules.get(id.0 as usize).map_or_else(Vec::new, |rule| rule.hits())
     }
 
+    pub fn is_carried_out(&self, id: DisturbanceId) -> bool {
+        locked(&self.register).open.values().all(|entry| entry.order().is_none_or(|(_, rule)| rule.id != id.0))
+    }
+
     pub fn is_clear(&self) -> bool {
         // One lock at a time: a rule begins and ends under both.
         let is_idle = self.at_work.borrow().is_empty();

@@ -99,6 +99,12 @@ impl Proxy {
         self.hub.hits(id)
     }
 
+    /// Whether no open connection has still to carry out what it orders: [`What::Reset`] and [`What::Close`] end theirs a
+    /// moment after they began.
+    pub fn is_carried_out(&self, id: DisturbanceId) -> bool {
+        self.hub.is_carried_out(id)
+    }
+
     /// Whether no disturbance is at work, none has left an order to be carried out, and nothing is held back.
     pub fn is_clear(&self) -> bool {
         self.hub.is_clear()

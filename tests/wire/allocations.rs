@@ -54,7 +54,8 @@ fn the_counter_counts() {
 }
 
 /// Publish, confirm, deliver, ack: fleet, ledger, histograms and client together. The ledger takes two chunks for each
-/// 4,096 messages, which is all that asks for memory once the buffers have grown to their size.
+/// 4,096 messages and keeps a third, small one of them, which is all that asks for memory once the buffers have grown to their
+/// size.
 #[test]
 fn a_message_allocates_nothing() {
     const WARM: u64 = 100_000;
@@ -73,7 +74,7 @@ fn a_message_allocates_nothing() {
             assert!(published >= WARM + MEASURED);
             println!("{allocations} allocations for {messages} messages of {body_bytes} bytes");
             assert!(
-                allocations <= 2 * (messages / 4_096 + 2) + 10,
+                allocations <= 3 * (messages / 4_096 + 2) + 10,
                 "{allocations} allocations for {messages} messages"
             );
         }
