@@ -1,4 +1,4 @@
-//! Every shipped scenario holds: two at a time on one broker that they share, or on one of its own where it breaks the
+//! Every shipped scenario holds: three at a time on one broker that they share, or on one of its own where it breaks the
 //! broker's node; each ends with the verdict `pass` and books that balance. A scenario that is added to `scenarios/` is
 //! tested here without a further word.
 
@@ -18,7 +18,7 @@ use rig::scenarios::{self, plan_of};
 use rig::{Held, image, until};
 
 /// Scenarios that run at the same time.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 3;
 
 /// What is changed in a scenario so that it takes less time here.
 const SHORTER: [(&str, &[&str]); 2] = [
