@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance lint image bench clean-brokers
+.PHONY: help demo test conformance lint image postgres-image bench clean-brokers
 
 # Debian release whose RabbitMQ is built into an image where no registry answers: trixie has 4.0.
 # (`.ci/broker-image` ends with a line that begins with the image's name.)
@@ -26,6 +26,7 @@ demo: ## Start a broker, load it, account for every message, and judge: SCENARIO
 test: ## Run all tests, those against real brokers among them
 	@.ci/need rust docker
 	.ci/packages cc=build-essential rabbitmq-server=rabbitmq-server postgres=postgresql
+	.ci/postgres-image
 	made=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
 	echo "$$made"
 	LURCHER_BROKER_IMAGE=$${made%% *} cargo test --locked --no-fail-fast
@@ -47,6 +48,10 @@ image: ## Make the broker's image: pulled where a registry answers, else built f
 	@.ci/need docker
 	.ci/broker-image $(DEBIAN)
 
+postgres-image: ## Make PostgreSQL's image, for machines without its server: pulled, else built from Debian's packages
+	@.ci/need docker
+	.ci/postgres-image
+
 bench: ## Run the benches, the last beside other clients on a real broker (PEERS="--only growth --long"); target/bench
 	@.ci/need rust docker
 	.ci/packages cc=build-essential valgrind=valgrind
@@ -56,6 +61,6 @@ bench: ## Run the benches, the last beside other clients on a real broker (PEERS
 	cargo bench --locked $(patsubst benches/%.rs,--bench %,$(wildcard benches/*.rs))
 	LURCHER_BROKER_IMAGE=$${made%% *} cargo bench --locked --bench peers -- $(PEERS)
 
-clean-brokers: ## Remove every broker container that lurcher started, those of runs in progress too
+clean-brokers: ## Remove every container that lurcher started, brokers and PostgreSQL, those of runs in progress too
 	@.ci/need docker
 	docker ps --all --quiet --filter label=lurcher.run | xargs --no-run-if-empty docker rm --force --volumes

@@ -10,6 +10,7 @@ pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod endpoint;
+mod engine;
 pub mod faults;
 pub mod fleet;
 pub mod idempotency;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lurcher::idempotency::Server;
 use lurcher::record::{Completeness, EffectsAccount, IncidentKind, Verdict};
-use rig::{Held, Rig, until};
+use rig::{Held, Rig, containers_of, output, until};
 
 /// One fleet of each kind, whose consumers have effects.
 fn scenario(name: &str, idempotency: &str, more: &str) -> String {
@@ -102,7 +102,7 @@ fn the_audit_believes_the_store_alone() {
 #[test]
 fn a_store_that_is_gone_ends_the_run_and_no_password_is_kept() {
     let broker = Held::start();
-    let server = broker.wait(Server::start()).unwrap();
+    let server = broker.wait(Server::start(None, "test", &|_| {})).unwrap();
     let url = server.url().reveal().to_owned();
     let store = "store = \"postgres\", url = \"${LURCHER_TEST_STORE}\"";
     let load = "[load]\nduration = \"120s\"\ndrain = \"1s\"\nmax_lag = \"60s\"\n";
@@ -127,6 +127,69 @@ fn a_store_that_is_gone_ends_the_run_and_no_password_is_kept() {
         assert!(!text.unwrap_or_default().contains(password), "the password is in {}", file.path().display());
     }
     assert!(!ended.err.contains(password) && !ended.out.contains(password));
+}
+
+/// What tells a run to have its PostgreSQL in a container, where the machine has one too.
+const POSTGRES_IMAGE: &str = "lurcher/postgres:17";
+
+#[test]
+fn a_server_in_a_container_is_private_and_goes_with_its_run() {
+    let broker = Held::start();
+    let cuts = format!(
+        "[[fault]]\nkind = \"cut-before-confirm\"\nat = \"0s\"\npick = {{ first = 100, every = 200, times = 3 }}\n{LOAD}"
+    );
+    let rig = broker.rig(&scenario("boxed", "store = \"postgres\"", &cuts)).with(&["--postgres-image", POSTGRES_IMAGE]);
+    let child = rig.start();
+    let pid = child.id();
+    until("the run to declare its queue", || broker.has_queues());
+    let [container] = &containers_of(pid)[..] else { panic!("one container: {:?}", containers_of(pid)) };
+    let addresses = output("docker", &["port", container]);
+    assert!(!addresses.is_empty() && addresses.lines().all(|line| line.contains("-> 127.0.0.1:")), "{addresses}");
+    let record = rig.wait(child).expect_code(0).record();
+    assert!(record.totals.duplicates >= 3, "{:?}", record.totals);
+    let effects = record.account.queues[0].effects.unwrap();
+    assert_eq!(effects, EffectsAccount { applied: record.totals.consumed, ..EffectsAccount::default() });
+    assert_eq!(containers_of(pid), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_in_a_container_goes_after_an_interrupt_and_with_the_doctor_after_a_kill() {
+    let broker = Held::start();
+    let load = "[load]\nduration = \"120s\"\n";
+    let rig = broker.rig(&scenario("ended", "store = \"postgres\"", load)).with(&["--postgres-image", POSTGRES_IMAGE]);
+    for (signal, waits) in [("INT", false), ("INT", true), ("KILL", true)] {
+        let child = rig.start();
+        let pid = child.id();
+        until("the container", || !containers_of(pid).is_empty());
+        if waits {
+            until("the run to declare its queue", || broker.has_queues());
+        }
+        output("kill", &["-s", signal, &pid.to_string()]);
+        let ended = rig.wait(child);
+        if signal == "KILL" {
+            assert_eq!(containers_of(pid).len(), 1, "a killed run can remove nothing");
+            let doctor = output(env!("CARGO_BIN_EXE_lurcher"), &["doctor", "--postgres-image", POSTGRES_IMAGE]);
+            assert!(doctor.contains("PostgreSQL: in a container of lurcher/postgres:17"), "{doctor}");
+        } else {
+            ended.expect_code(130);
+        }
+        assert_eq!(containers_of(pid), Vec::<String>::new(), "after {signal}");
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_had_is_named_with_what_fixes_it() {
+    // Nothing listens there, so that no registry is asked.
+    let image = "127.0.0.1:1/postgres:17";
+    let broker = Held::start();
+    let rig = broker.rig(&scenario("imageless", "store = \"postgres\"", LOAD)).with(&["--postgres-image", image]);
+    let ended = rig.run().expect_code(5);
+    for part in ["the store of fleet `in` is not there", image, "LURCHER_POSTGRES_IMAGE=lurcher/postgres:17"] {
+        assert!(ended.err.contains(part), "no {part} in {}", ended.err);
+    }
+    assert!(ended.record.is_none());
+    let doctor = output(env!("CARGO_BIN_EXE_lurcher"), &["doctor", "--postgres-image", image]);
+    assert!(doctor.contains(&format!("MISSING  PostgreSQL: the image {image} is not here")), "{doctor}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What this machine offers for a broker, and the command that fixes what is missing.
 
-use super::engine::{self, BUILT_IMAGE};
+use super::container::BUILT;
 use super::ports;
 use super::process;
+use crate::engine;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub async fn checkup(image: &str) -> Vec<Finding> {
                     "the engine is not local: ports are published through Docker's proxy, which costs throughput",
                 )
             });
-            for image in if image == BUILT_IMAGE { vec![image] } else { vec![image, BUILT_IMAGE] } {
+            for image in if image == BUILT.image { vec![image] } else { vec![image, BUILT.image] } {
                 findings.push(image_finding(&docker, image).await);
             }
         }
@@ -70,7 +71,7 @@ async fn image_finding(docker: &testcontainers::bollard::Docker, image: &str) ->
     let what = format!("image {image}");
     match engine::local_image_id(docker, image).await {
         Ok(Some(id)) => Finding::good(&what, id.get(..19).unwrap_or(&id)),
-        Ok(None) if image == BUILT_IMAGE => Finding::bad(&what, "not here", "make image"),
+        Ok(None) if image == BUILT.image => Finding::bad(&what, "not here", BUILT.command),
         Ok(None) => Finding::bad(&what, "not here; a run pulls it", format!("docker pull {image}")),
         Err(error) => Finding::bad(&what, error.to_string(), "docker images"),
     }

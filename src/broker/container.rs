@@ -13,19 +13,26 @@ use testcontainers::bollard::query_parameters::{InspectContainerOptions, KillCon
 use testcontainers::core::{ImageExt, IntoContainerPort};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerRequest, CopyTargetOptions, GenericImage};
-use tokio::task::AbortHandle;
 
-use super::engine;
 use super::error::BrokerError;
 use super::facts::Facts;
 use super::node::ExecOutput;
-use super::owner::{LABEL_BROKER, Owner};
 use super::process_id::RootProcess;
 use super::ready::{self, Watch};
 use super::settings::{LOOPBACK, Settings};
 use super::{Note, Started};
+use crate::engine::{self, Built, Owner, Removal};
 use crate::plan::{BrokerPlan, Network};
 
+/// The image that `make image` makes.
+pub(super) const BUILT: Built = Built {
+    image: "lurcher/rabbitmq:4.0",
+    command: "make image",
+    flag: "--broker-image",
+    variable: "LURCHER_BROKER_IMAGE",
+};
+/// Label of a container: which broker it is.
+const LABEL_BROKER: &str = "lurcher.broker";
 const EVERYWHERE: &str = "0.0.0.0";
 /// Debian's package logs the server in, and PAM leaves a login 1,024 files, whatever the engine allows: too few for many
 /// connections, and a queue that cannot open its files dies with what it holds. What is above the engine's limit is cut.
@@ -36,33 +43,6 @@ const LIMITS: &str = "rabbitmq soft nofile 65536\n";
 pub(super) struct Container {
     docker: Docker,
     id: String,
-}
-
-/// Removes the broker's container when dropped, whatever came before.
-#[derive(Debug)]
-pub(super) struct Removal {
-    /// Value of its label; its id is not known while the engine makes it.
-    broker: String,
-    /// The task in which the engine makes it; once that has ended, there will be no container that is not there now.
-    making: AbortHandle,
-    done: bool,
-}
-
-impl Removal {
-    pub(super) async fn remove(mut self) -> Result<(), BrokerError> {
-        engine::remove_broker(&engine::connect().await?, &self.broker).await?;
-        self.done = true;
-        Ok(())
-    }
-}
-
-impl Drop for Removal {
-    fn drop(&mut self) {
-        if !self.done {
-            let making = self.making.clone();
-            engine::remove_broker_blocking(&self.broker, move || !making.is_finished());
-        }
-    }
 }
 
 /// Starts a broker and waits until it answers.
@@ -81,7 +61,7 @@ pub(super) async fn start(plan: &BrokerPlan, run: &str, note: Note<'_>) -> Resul
             reason: "`host` needs a local engine on Linux; use `published` or `auto`".to_owned(),
         });
     }
-    let image_id = engine::image_id(&docker, image, note).await?;
+    let image_id = engine::image_id(&docker, image, &BUILT, note).await?;
     let settings = Settings::choose(plan)?;
     let network = if on_host { "host" } else { "published" };
     note(format!("starting RabbitMQ from {image} ({network} network)"));
@@ -89,7 +69,7 @@ pub(super) async fn start(plan: &BrokerPlan, run: &str, note: Note<'_>) -> Resul
     // In a task of its own: where this start is given up, what was asked of the engine still goes to its end, and is
     // then removed. A request that is dropped half-way makes a container all the same, some time later.
     let making = tokio::spawn(request(plan, &image_id, &settings, on_host, run).start());
-    let removal = Removal { broker: settings.node.clone(), making: making.abort_handle(), done: false };
+    let removal = Removal::new(LABEL_BROKER, &settings.node, making.abort_handle());
     let started = making.await.map_err(|error| explain(&settings, &error.to_string()))?;
     let started = started.map_err(|error| explain(&settings, &error.to_string()))?;
     let id = started.id().to_owned();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::management::ManagementError;
+use crate::engine::EngineError;
 
 /// Why there is no broker, or no longer the one that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -210,6 +211,18 @@ impl BrokerError {
     pub(super) fn docker<E: std::fmt::Display>(action: impl Into<String>) -> impl FnOnce(E) -> Self {
         let action = action.into();
         move |error| Self::Docker { action, reason: error.to_string() }
+    }
+}
+
+/// Each in the words of one who wants a broker.
+impl From<EngineError> for BrokerError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::NoDocker { reason } => Self::NoDocker { reason },
+            EngineError::NoImage { image, reason, fix } => Self::NoImage { image, reason, fix },
+            EngineError::Refused { action, reason } => Self::Docker { action, reason },
+            EngineError::Remains { what, reason, fix } => Self::Remains { what, reason, fix },
+        }
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::engine;
 use super::error::BrokerError;
-use super::owner::{LABEL_RUN, Owner};
 use super::process;
+use crate::engine::{self, LABEL_RUN, Owner};
 
-/// A broker whose owner is gone.
+/// A broker, or another server of a run, whose owner is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// The run that started it.
@@ -57,7 +56,7 @@ pub async fn leftovers() -> Vec<Leftover> {
 /// Where it is still there afterwards.
 pub async fn remove(leftover: &Leftover) -> Result<(), BrokerError> {
     match &leftover.what {
-        What::Container(id) => engine::remove(&engine::connect().await?, id).await,
+        What::Container(id) => Ok(engine::remove(&engine::connect().await?, id).await?),
         What::Directory(path) => {
             let path = path.clone();
             let removed = tokio::task::spawn_blocking(move || process::remove_directory(&path)).await;

@@ -1,12 +1,11 @@
 //! Where a broker comes from: a container, a local process, or a URL; its nodes, its management API, its samples.
 //!
-//! May use `units`, `plan` and `endpoint`. Whatever is started here listens on loopback only, has a password of its
+//! May use `units`, `plan`, `endpoint` and `engine`. Whatever is started here listens on loopback only, has a password of its
 //! own, and is removed again: by [`Broker::stop`], else when the [`Broker`] is dropped, else by the next [`start`].
 
 mod address;
 mod checkup;
 mod container;
-mod engine;
 mod error;
 mod external;
 mod facts;
@@ -14,11 +13,9 @@ mod handshake;
 mod leftovers;
 mod management;
 mod node;
-mod owner;
 mod ports;
 mod process;
 mod process_id;
-mod procfs;
 mod prometheus;
 mod ready;
 mod sampler;
@@ -41,6 +38,7 @@ pub use node::{ExecOutput, Node};
 pub use sampler::{Sample, Sampler};
 
 use crate::endpoint::Endpoint;
+use crate::engine;
 use crate::plan::{BrokerPlan, Provider};
 use process_id::RootProcess;
 
@@ -79,7 +77,7 @@ struct Started {
 /// What has to be done away with in the end; each does so by itself when dropped.
 #[derive(Debug)]
 enum Removal {
-    Container(container::Removal),
+    Container(engine::Removal),
     Process(process::Removal),
     None,
 }
@@ -179,7 +177,7 @@ impl Broker {
     /// Where something is left, with the command that removes it.
     pub async fn stop(self) -> Result<(), BrokerError> {
         match self.started.removal {
-            Removal::Container(removal) => removal.remove().await,
+            Removal::Container(removal) => Ok(removal.remove().await?),
             Removal::Process(removal) => removal.remove().await,
             Removal::None => Ok(()),
         }

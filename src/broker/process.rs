@@ -14,17 +14,15 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::engine::excerpt;
 use super::error::BrokerError;
 use super::facts::Facts;
 use super::node::{ExecOutput, Node};
-use super::owner::Owner;
 use super::process_id::RootProcess;
-use super::procfs;
 use super::ready::{self, Watch};
 use super::secrets;
 use super::settings::{LOOPBACK, Settings};
 use super::{Note, Started};
+use crate::engine::{Owner, excerpt, procfs};
 use crate::plan::BrokerPlan;
 
 /// Names the broker's directory in the environment of all its processes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::container::Container;
 use super::process::Process;
-use super::procfs;
+use crate::engine::procfs;
 
 /// Where to look for the process; looked up again when it is gone, because a node may be started again.
 #[derive(Debug, Clone)]

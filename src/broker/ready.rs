@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::error::BrokerError;
 use super::handshake;
 use super::management::{Listener, Management};
-use super::procfs;
 use crate::endpoint::Endpoint;
+use crate::engine::procfs;
 
 const PAUSE: Duration = Duration::from_millis(200);
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::management::{Management, Overview, QueueDepth};
 use super::process_id::RootProcess;
-use super::procfs::{self, TreeUse};
+use crate::engine::procfs::{self, TreeUse};
 
 /// The broker at one time. What it did not tell in time is none.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::broker;
-use crate::idempotency::Server;
+use crate::idempotency::Source;
 
 /// Arguments of `lurcher doctor`.
 #[derive(Debug, Args)]
@@ -11,6 +11,9 @@ pub(super) struct Arguments {
     /// Image that runs would use
     #[arg(long, env = "LURCHER_BROKER_IMAGE", default_value = "rabbitmq:4-management", value_name = "IMAGE")]
     broker_image: String,
+    /// Image of a container for PostgreSQL that runs would use
+    #[arg(long, env = "LURCHER_POSTGRES_IMAGE", value_name = "IMAGE")]
+    postgres_image: Option<String>,
 }
 
 /// Looks and cleans up; 0 where a broker can be had, else 5.
@@ -31,7 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
             }
         }
         let mut findings = broker::checkup(&arguments.broker_image).await;
-        findings.push(postgresql());
+        findings.push(postgresql(arguments.postgres_image.as_deref()).await);
         for finding in &findings {
             super::say(format_args!(
                 "{}  {}: {}",
@@ -48,16 +51,19 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 }
 
 /// What a store of idempotent consumers needs; a run without one does not.
-fn postgresql() -> broker::Finding {
-    let found = Server::find();
-    let fix = "apt-get install --no-install-recommends postgresql, or name a server's `url` in the scenario";
+async fn postgresql(image: Option<&str>) -> broker::Finding {
+    let found = Source::find(image).await;
+    // Its first line says what is missing, the others what to do.
+    let error = found.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    let (missing, fix) = error.split_once('\n').unwrap_or((&error, "name the `url` of a server in the scenario"));
     broker::Finding {
         what: "PostgreSQL".to_owned(),
         ok: found.is_ok(),
-        fix: found.is_err().then(|| fix.to_owned()),
-        detail: match found {
-            Ok(programs) => format!("in {}", programs.display()),
-            Err(_) => "not here; consumers with `store = \"postgres\"` need it".to_owned(),
+        fix: found.is_err().then(|| fix.replace('\n', "\n         ")),
+        detail: match &found {
+            Ok(Source::Programs(programs)) => format!("in {}, as a child of the run", programs.display()),
+            Ok(Source::Image(image)) => format!("in a container of {image}, which is here"),
+            Err(_) => format!("{missing}; consumers with `store = \"postgres\"` and no `url` need it"),
         },
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use tokio::sync::{mpsc, watch};
 
 use super::prepare::{Prepared, Scenarios, prepare};
@@ -27,6 +28,10 @@ pub(super) struct Arguments {
     scenarios: Scenarios,
     #[command(flatten)]
     broker: WhichBroker,
+    /// Image of a container for the PostgreSQL in which consumers keep ids, where no `url` names one; default: the
+    /// machine's PostgreSQL, else postgres:17
+    #[arg(long, env = "LURCHER_POSTGRES_IMAGE", value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new())]
+    postgres_image: Option<String>,
     /// Folder for records
     #[arg(long, default_value = "reports", value_name = "DIR")]
     out: PathBuf,
@@ -149,6 +154,7 @@ async fn conduct(
         started_at,
         external: external.clone(),
         store_urls: store_urls(&prepared.scenario),
+        postgres_image: arguments.postgres_image.clone(),
         log: Box::new(BufWriter::new(log)),
         log_path,
         progress,

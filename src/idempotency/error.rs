@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::EffectId;
+use crate::engine::EngineError;
 
 /// Why a store is not there, or did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,36 @@ pub enum StoreError {
         /// Where it was looked for.
         searched: String,
     },
+    /// No container can be had.
+    #[error("{0}")]
+    Engine(#[from] EngineError),
+    /// The image is not on this machine; a run would pull it.
+    #[error("the image {image} is not here; a run pulls it, or `docker pull {image}`\n{fix}")]
+    ImageNotHere {
+        /// The image.
+        image: String,
+        /// What else there is.
+        fix: String,
+    },
+    /// Neither a child nor a container can be had.
+    #[error("no PostgreSQL can be started here\na child: {child}\na container: {container}")]
+    NothingToStart {
+        /// Why not a child.
+        child: Box<StoreError>,
+        /// Why not a container.
+        container: Box<StoreError>,
+    },
+    /// The engine could not make or start the container.
+    #[error(
+        "could not start PostgreSQL in a container of {image}: {reason}\nname an image of PostgreSQL with \
+         `--postgres-image` or LURCHER_POSTGRES_IMAGE, such as postgres:17"
+    )]
+    Container {
+        /// The image.
+        image: String,
+        /// What the engine said.
+        reason: String,
+    },
     /// PostgreSQL refuses to run as root, and there is nobody else to run it as.
     #[error("PostgreSQL does not run as root, and this system has neither a user `postgres` nor a user `nobody`")]
     NoUser,
@@ -116,6 +147,23 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Why there is no container, beside why there is no child, where a container was not asked for.
+    pub(super) fn without_programs(no_programs: Option<Self>, no_container: Self) -> Self {
+        match no_programs {
+            Some(child) if no_container.is_absence() => {
+                Self::NothingToStart { child: Box::new(child), container: Box::new(no_container) }
+            }
+            _ => no_container,
+        }
+    }
+
+    fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::ImageNotHere { .. } | Self::Engine(EngineError::NoDocker { .. } | EngineError::NoImage { .. })
+        )
+    }
+
     /// Names what the operating system refused.
     pub(super) fn system(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let action = action.into();

@@ -1,6 +1,6 @@
 //! The stores of idempotent consumers, and their audit: which effects were applied, how often, and which never.
 //!
-//! May use `units` and `endpoint`. A consumer hands its deliveries to a [`Session`], which looks their ids up, applies
+//! May use `units`, `endpoint` and `engine`. A consumer hands its deliveries to a [`Session`], which looks their ids up, applies
 //! the effects of those that are new, and records them. An effect is a row in a business table, without uniqueness, so
 //! that one that was applied twice shows. The audit reads those rows and believes nobody.
 //!
@@ -10,10 +10,13 @@
 //! | [`Discipline::CheckThenAct`] | look up, apply and commit, record and commit | may apply twice | may apply twice |
 //!
 //! Whatever is made here is removed by [`Effects::close`], else when the [`Effects`] are dropped. A killed run leaves
-//! no server behind; the directory of its SQLite file goes with the next one that is made. Only the tables of a killed
+//! no child behind; the directory of its SQLite file goes with the next one that is made, the container of its server
+//! with `lurcher doctor` or the next run that starts a broker. Only the tables of a killed
 //! run in a file or on a server that the caller named stay: their names begin with `lurcher_`.
 
 mod audit;
+mod child;
+mod container;
 mod directory;
 mod error;
 mod ids;
@@ -30,7 +33,7 @@ use std::path::PathBuf;
 pub use audit::{Audit, LISTED_MAX};
 pub use error::StoreError;
 pub use ids::IdSet;
-pub use server::Server;
+pub use server::{DEFAULT_IMAGE, Note, Server, Source};
 pub use session::{Handled, Next, Session, Step};
 
 use crate::endpoint::Secret;
@@ -71,8 +74,8 @@ pub enum StoreKind {
     },
     /// In PostgreSQL, together with the effects.
     Postgres {
-        /// Such as `postgres://user:password@host/database`; none: the machine's PostgreSQL as a child of ours, one for
-        /// each store. Several stores share one by [`Server::start`] and its [`Server::url`].
+        /// Such as `postgres://user:password@host/database`; none: a server of our own, one for each store. Several
+        /// stores share one by [`Server::start`] and its [`Server::url`].
         url: Option<Secret>,
     },
 }
@@ -137,7 +140,9 @@ impl Effects {
             StoreKind::None => Store::Memory(memory::World::new(None)),
             StoreKind::Memory => Store::Memory(memory::World::new(Some(tables.window_us))),
             StoreKind::Sqlite { path } => Store::Sqlite(sqlite::Store::open(path.clone(), tables).await?),
-            StoreKind::Postgres { url } => Store::Postgres(Box::new(postgres::Store::open(url.clone(), tables).await?)),
+            StoreKind::Postgres { url } => {
+                Store::Postgres(Box::new(postgres::Store::open(url.clone(), tables, options.run).await?))
+            }
         };
         Ok(Self { store })
     }

@@ -1,4 +1,4 @@
-//! Ids and effects in PostgreSQL: a server that the caller names, or a child of ours. TLS is not spoken.
+//! Ids and effects in PostgreSQL: a server that the caller names, or one of our own. TLS is not spoken.
 //!
 //! A member's connection is used for one batch at a time and put back only when that went well: after an error, a
 //! crash or a dropped future it is cut, and the server rolls back what was open.
@@ -85,11 +85,11 @@ pub(super) async fn connect(config: &Config, name: &str) -> Result<Link, StoreEr
 }
 
 impl Store {
-    pub(super) async fn open(url: Option<Secret>, tables: Tables) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: Option<Secret>, tables: Tables, run: u32) -> Result<Self, StoreError> {
         let (server, config) = match url {
             Some(url) => (None, config(&url)?),
             None => {
-                let server = Server::start().await?;
+                let server = Server::start(None, &format!("{run:08x}"), &|_| {}).await?;
                 let config = config(server.url())?;
                 (Some(server), config)
             }

@@ -69,6 +69,8 @@ pub struct Job {
     pub external: Option<ExternalUrls>,
     /// URLs of PostgreSQL servers that are already there, with their passwords, by the fleet whose store is there.
     pub store_urls: BTreeMap<String, Secret>,
+    /// Image of a container for a PostgreSQL server of our own; none: the machine's, else a container of the default.
+    pub postgres_image: Option<String>,
     /// Where `latency.hlog` goes.
     pub log: LogWriter,
     /// What a person knows that by.
@@ -105,17 +107,18 @@ async fn with_broker(job: Job, course: &mut Course) -> Result<Record, RunError> 
 
 /// Starts the broker, or gives that up at an interrupt; then nothing of it is left when this returns.
 async fn start_broker(job: &Job) -> Result<Broker, RunError> {
-    let listener = job.progress.clone();
-    let options = StartOptions {
-        external: job.external.clone(),
-        run_id: job.id.clone(),
-        // A listener that is slow misses a line; nothing depends on it.
-        note: &move |line| drop(listener.try_send(Progress::Note(line))),
-    };
+    let note = noting(job);
+    let options = StartOptions { external: job.external.clone(), run_id: job.id.clone(), note: &note };
     tokio::select! {
         started = broker::start(&job.plan.broker, &options) => Ok(started?),
         () = interruption(&job.interrupt) => Err(RunError::Interrupted),
     }
+}
+
+/// Tells what is being started. A listener that is slow misses a line; nothing depends on it.
+fn noting(job: &Job) -> impl Fn(String) + Send + Sync + use<> {
+    let listener = job.progress.clone();
+    move |line| drop(listener.try_send(Progress::Note(line)))
 }
 
 /// Waits for an interrupt.
@@ -155,7 +158,10 @@ struct Run<'a> {
 async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result<Record, RunError> {
     let log = std::mem::replace(&mut job.log, Box::new(std::io::sink()));
     let run = Run::new(&job, broker, course);
-    let stores = Stores::open(&run.plan, &job.store_urls, run.shared.run, &run.destinations, course).await?;
+    let stores = tokio::select! {
+        stores = Stores::open(&job, run.shared.run, &run.destinations) => stores?,
+        () = run.interruption() => return Err(RunError::Interrupted),
+    };
     course.enter(Phase::Topology).await;
     let drivers = Drivers::start(&run.plan, broker, fleets::client(ClientKind::Wire)).await?;
     let mut declared = Declared::default();

@@ -2,13 +2,11 @@
 //!
 //! Each fleet has one for each of its queues, so that a message which is routed to two of them has two effects.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::RunError;
-use super::evidence::Course;
 use super::routes::PlanDestinations;
+use super::{Job, RunError, noting};
 use crate::endpoint::Secret;
 use crate::idempotency::{Audit, Discipline, EffectId, Effects, Options, Server, Session, StoreError, StoreKind};
 use crate::ledger::effects::{Applied, Beyond, Times};
@@ -48,22 +46,17 @@ pub(super) fn destinations<'a>(plan: &'a Plan, destinations: &'a PlanDestination
 }
 
 impl Stores {
-    /// Makes them, all empty, and the server that they need. `urls` are those of the fleets, with their passwords.
-    pub(super) async fn open(
-        plan: &Plan,
-        urls: &BTreeMap<String, Secret>,
-        run: u32,
-        destinations: &PlanDestinations,
-        course: &Course,
-    ) -> Result<Self, RunError> {
+    /// Makes them, all empty, and the server that they need.
+    pub(super) async fn open(job: &Job, run: u32, destinations: &PlanDestinations) -> Result<Self, RunError> {
+        let (plan, urls) = (&*job.plan, &job.store_urls);
         let mut stores = Self { open: Vec::new(), server: None };
         for fleet in &plan.consumers {
             let Some(idempotency) = &fleet.idempotency else { continue };
             let failed = |error| RunError::Store { fleet: fleet.name.clone(), source: Box::new(error) };
             let url = urls.get(&fleet.name);
             if idempotency.store == Store::Postgres && url.is_none() && stores.server.is_none() {
-                course.note("starting PostgreSQL".to_owned()).await;
-                stores.server = Some(Server::start().await.map_err(failed)?);
+                let started = Server::start(job.postgres_image.as_deref(), &job.id, &noting(job)).await;
+                stores.server = Some(started.map_err(failed)?);
             }
             let url = url.or(stores.server.as_ref().map(Server::url));
             for queue in &fleet.queues {

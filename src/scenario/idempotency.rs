@@ -21,7 +21,7 @@ pub struct Idempotency {
     /// `sqlite` only: the file. What is made in it is removed after the run. Default: a temporary file.
     pub path: Option<String>,
     /// `postgres` only: URL of a server that is already there, such as `postgres://user:${PASSWORD}@host/database`.
-    /// Default: the machine's PostgreSQL as a private child process.
+    /// Default: the machine's PostgreSQL as a private child process, else one in a container.
     pub url: Option<String>,
 }
 

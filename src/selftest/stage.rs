@@ -180,6 +180,7 @@ impl Stage<'_> {
             started_at,
             external: Some(external),
             store_urls: BTreeMap::new(),
+            postgres_image: None,
             log: Box::new(BufWriter::new(log)),
             log_path,
             progress,

@@ -121,7 +121,7 @@ async fn of_a_server_of_our_own() {
     for closes in [true, false] {
         let effects = open(&StoreKind::Postgres { url: None }, Discipline::OneTransaction).await;
         let Store::Postgres(store) = &effects.store else { panic!("it is PostgreSQL") };
-        let directory = store.server().unwrap().directory().to_owned();
+        let directory = store.server().unwrap().directory().unwrap().to_owned();
         let session = used(&effects).await;
         assert!(processes_of(&directory) >= 2, "a shell and a server");
         assert_eq!(counts(&effects.audit().await.unwrap()), each(0..3, 1));
@@ -133,6 +133,70 @@ async fn of_a_server_of_our_own() {
         assert_eq!((directory.exists(), processes_of(&directory)), (false, 0), "{}", directory.display());
         drop(session);
     }
+}
+
+/// Containers of a run of [`in_a_container`], and the volumes that they use.
+fn containers_of(run: &str) -> (String, String) {
+    let docker = |arguments: &[&str]| {
+        let output = std::process::Command::new("docker").args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let ids = docker(&["ps", "-aq", "--no-trunc", "--filter", &format!("label=lurcher.run={run}")]);
+    let mounts = "{{range .Mounts}}{{.Name}}{{end}}";
+    let volumes = if ids.is_empty() { String::new() } else { docker(&["inspect", "--format", mounts, &ids]) };
+    (ids, volumes)
+}
+
+async fn in_a_container(image: &str, run: &str) -> Result<Server, StoreError> {
+    Server::start(Some(image), run, &|_| {}).await
+}
+
+/// A run that no other test has.
+fn any_run() -> String {
+    super::super::directory::secret_text().unwrap()
+}
+
+#[tokio::test]
+async fn of_a_server_in_a_container() {
+    for stops in [true, false] {
+        let run = any_run();
+        let server = in_a_container("lurcher/postgres:17", &run).await.expect("`make postgres-image` makes the image");
+        let (container, volume) = containers_of(&run);
+        assert!(!container.is_empty() && !volume.is_empty(), "{container}: {volume}");
+        let kind = StoreKind::Postgres { url: Some(server.url().clone()) };
+        let effects = open(&kind, Discipline::OneTransaction).await;
+        drop(used(&effects).await);
+        assert_eq!(counts(&effects.audit().await.unwrap()), each(0..3, 1));
+        effects.close().await.unwrap();
+        if stops {
+            server.stop().await.unwrap();
+        } else {
+            drop(server);
+        }
+        assert_eq!(containers_of(&run), (String::new(), String::new()));
+        let volumes = std::process::Command::new("docker").args(["volume", "inspect", &volume]).output().unwrap();
+        assert!(!volumes.status.success(), "the volume {volume} is left");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_start_in_a_container_that_is_given_up() {
+    for after_ms in [0, 30, 100, 300, 1_000] {
+        let run = any_run();
+        let started = in_a_container("lurcher/postgres:17", &run);
+        let _given_up = tokio::time::timeout(Duration::from_millis(after_ms), started).await;
+        assert_eq!(containers_of(&run), (String::new(), String::new()), "given up after {after_ms} ms");
+    }
+}
+
+#[tokio::test]
+async fn of_a_container_of_something_else() {
+    let image = std::env::var("LURCHER_BROKER_IMAGE").ok().filter(|image| !image.is_empty());
+    let image = image.unwrap_or_else(|| "lurcher/rabbitmq:4.0".to_owned());
+    let run = any_run();
+    let error = in_a_container(&image, &run).await.unwrap_err().to_string();
+    assert!(error.contains(&image) && error.contains("postgres:17"), "{error}");
+    assert_eq!(containers_of(&run), (String::new(), String::new()));
 }
 
 /// Starts this test once more as a process of its own, which holds a server and is killed.
@@ -158,10 +222,10 @@ fn of_a_run_that_was_killed() {
 
 fn hold_a_server(file: &Path) -> ! {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let server = runtime.block_on(Server::start()).unwrap();
-    assert!(server.directory().exists());
+    let server = runtime.block_on(Server::start(None, "test", &|_| {})).unwrap();
+    assert!(server.directory().unwrap().exists());
     let written = file.with_extension("new");
-    std::fs::write(&written, server.directory().to_str().unwrap()).unwrap();
+    std::fs::write(&written, server.directory().unwrap().to_str().unwrap()).unwrap();
     std::fs::rename(written, file).unwrap();
     loop {
         std::thread::park();

@@ -22,7 +22,7 @@ fn sqlite() -> StoreKind {
 }
 
 async fn postgres_url() -> Secret {
-    SERVER.get_or_init(async || Server::start().await.unwrap()).await.url().clone()
+    SERVER.get_or_init(async || Server::start(None, "test", &|_| {}).await.unwrap()).await.url().clone()
 }
 
 async fn postgres() -> StoreKind {

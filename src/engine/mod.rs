@@ -1,18 +1,27 @@
-//! The container engine: reached, looked over, asked for images, and cleaned up after.
+//! The container engine: reached, looked over, asked for images, and cleaned up after; who started what, and whether that
+//! process still runs.
+//!
+//! Uses no other room. Every container of ours has the labels of an [`Owner`], so that what a killed run left is found.
+
+mod error;
+mod owner;
+pub mod procfs;
+mod removal;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use testcontainers::bollard::errors::Error as EngineError;
+use testcontainers::bollard::errors::Error as DockerError;
 use testcontainers::bollard::query_parameters::{
     CreateImageOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use testcontainers::bollard::{API_DEFAULT_VERSION, Docker};
 
-use super::error::BrokerError;
-use super::owner::LABEL_BROKER;
+pub use error::EngineError;
+pub use owner::{LABEL_RUN, Owner};
+pub use removal::Removal;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,23 +29,47 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a pull may make no progress before the registry counts as unreachable.
 const PULL_STALL: Duration = Duration::from_secs(30);
 
-/// The image that `make image` builds.
-pub(super) const BUILT_IMAGE: &str = "lurcher/rabbitmq:4.0";
+/// An image that can be built where no registry answers, and how it is then used.
+#[derive(Debug, Clone, Copy)]
+pub struct Built {
+    /// Its name.
+    pub image: &'static str,
+    /// The command that builds it.
+    pub command: &'static str,
+    /// The flag that names an image.
+    pub flag: &'static str,
+    /// The variable that names an image.
+    pub variable: &'static str,
+}
 
-/// Lines of a log that an error shows.
-pub(super) const LOG_LINES: usize = 20;
-
-/// Connects, in the order in which testcontainers looks for its engine, and checks that it answers.
-pub(super) async fn connect() -> Result<Docker, BrokerError> {
-    let docker = client().map_err(|error| BrokerError::NoDocker { reason: error.to_string() })?;
-    match tokio::time::timeout(PING_TIMEOUT, docker.ping()).await {
-        Ok(Ok(_)) => Ok(docker),
-        Ok(Err(error)) => Err(BrokerError::NoDocker { reason: format!("{} ({})", error, host()) }),
-        Err(_) => Err(BrokerError::NoDocker { reason: format!("no answer within {PING_TIMEOUT:?} ({})", host()) }),
+impl Built {
+    /// What to do where another image cannot be had.
+    pub async fn fix(&self, docker: &Docker) -> String {
+        let Self { image, command, flag, variable } = self;
+        match local_image_id(docker, image).await {
+            Ok(Some(_)) => format!("{image} is here: use it with `{flag} {image}` or {variable}={image}"),
+            _ => format!(
+                "run `{command}`, which builds {image} from Debian's packages, then use `{flag} {image}` or \
+                 {variable}={image}"
+            ),
+        }
     }
 }
 
-fn client() -> Result<Docker, EngineError> {
+/// Lines of a log that an error shows.
+pub const LOG_LINES: usize = 20;
+
+/// Connects, in the order in which testcontainers looks for its engine, and checks that it answers.
+pub async fn connect() -> Result<Docker, EngineError> {
+    let docker = client().map_err(|error| EngineError::NoDocker { reason: error.to_string() })?;
+    match tokio::time::timeout(PING_TIMEOUT, docker.ping()).await {
+        Ok(Ok(_)) => Ok(docker),
+        Ok(Err(error)) => Err(EngineError::NoDocker { reason: format!("{} ({})", error, host()) }),
+        Err(_) => Err(EngineError::NoDocker { reason: format!("no answer within {PING_TIMEOUT:?} ({})", host()) }),
+    }
+}
+
+fn client() -> Result<Docker, DockerError> {
     let host = host();
     if host.starts_with("unix://") {
         Docker::connect_with_unix(&host, CALL_TIMEOUT.as_secs(), API_DEFAULT_VERSION)
@@ -63,7 +96,7 @@ fn host() -> String {
 /// Whether the engine runs containers on this very system, so that `--network host` is our loopback and process ids
 /// are ours: Linux, a unix socket, no virtual machine (Docker Desktop, Colima), not rootless, not seen from within a
 /// container of it.
-pub(super) async fn is_local(docker: &Docker) -> bool {
+pub async fn is_local(docker: &Docker) -> bool {
     if !cfg!(target_os = "linux") || !host().starts_with("unix://") {
         return false;
     }
@@ -78,19 +111,20 @@ pub(super) async fn is_local(docker: &Docker) -> bool {
 }
 
 /// The image's id; pulls it where it is missing.
-pub(super) async fn image_id(
+pub async fn image_id(
     docker: &Docker,
     image: &str,
+    built: &Built,
     note: &(dyn Fn(String) + Send + Sync),
-) -> Result<String, BrokerError> {
+) -> Result<String, EngineError> {
     if let Some(id) = local_image_id(docker, image).await? {
         return Ok(id);
     }
     note(format!("pulling the image {image}"));
     if let Err(reason) = pull(docker, image).await {
-        return Err(BrokerError::NoImage { image: image.to_owned(), reason, fix: image_fix(docker).await });
+        return Err(EngineError::NoImage { image: image.to_owned(), reason, fix: built.fix(docker).await });
     }
-    local_image_id(docker, image).await?.ok_or_else(|| BrokerError::NoImage {
+    local_image_id(docker, image).await?.ok_or_else(|| EngineError::NoImage {
         image: image.to_owned(),
         reason: "the pull ended without it".to_owned(),
         fix: format!("try `docker pull {image}`"),
@@ -98,11 +132,11 @@ pub(super) async fn image_id(
 }
 
 /// The image's id, where it is on this machine.
-pub(super) async fn local_image_id(docker: &Docker, image: &str) -> Result<Option<String>, BrokerError> {
+pub async fn local_image_id(docker: &Docker, image: &str) -> Result<Option<String>, EngineError> {
     match docker.inspect_image(image).await {
         Ok(found) => Ok(found.id),
-        Err(EngineError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
-        Err(error) => Err(BrokerError::docker(format!("look for the image {image}"))(error)),
+        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+        Err(error) => Err(EngineError::refused(format!("look for the image {image}"))(error)),
     }
 }
 
@@ -115,7 +149,7 @@ async fn pull(docker: &Docker, image: &str) -> Result<(), String> {
     loop {
         match tokio::time::timeout(PULL_STALL, steps.next()).await {
             Ok(Some(Ok(_))) => {}
-            Ok(Some(Err(EngineError::DockerResponseServerError { message, .. }))) => return Err(message),
+            Ok(Some(Err(DockerError::DockerResponseServerError { message, .. }))) => return Err(message),
             Ok(Some(Err(error))) => return Err(error.to_string()),
             Ok(None) => return Ok(()),
             Err(_) => return Err(format!("the registry did not answer within {PULL_STALL:?}")),
@@ -123,20 +157,8 @@ async fn pull(docker: &Docker, image: &str) -> Result<(), String> {
     }
 }
 
-async fn image_fix(docker: &Docker) -> String {
-    match local_image_id(docker, BUILT_IMAGE).await {
-        Ok(Some(_)) => format!(
-            "{BUILT_IMAGE} is here: use it with `--broker-image {BUILT_IMAGE}` or LURCHER_BROKER_IMAGE={BUILT_IMAGE}"
-        ),
-        _ => format!(
-            "run `make image`, which builds {BUILT_IMAGE} from Debian's packages, then use `--broker-image {BUILT_IMAGE}` \
-             or LURCHER_BROKER_IMAGE={BUILT_IMAGE}"
-        ),
-    }
-}
-
 /// What a container's log says, in short.
-pub(super) async fn log_excerpt(docker: &Docker, id: &str) -> String {
+pub async fn log_excerpt(docker: &Docker, id: &str) -> String {
     let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("1000").build();
     let mut text = String::new();
     let mut pieces = std::pin::pin!(docker.logs(id, Some(options)));
@@ -148,7 +170,7 @@ pub(super) async fn log_excerpt(docker: &Docker, id: &str) -> String {
 
 /// [`LOG_LINES`] lines of a log, from its first error, which is the cause of those after it; without an error the
 /// last lines. Without terminal colours.
-pub(super) fn excerpt(text: &str) -> String {
+pub fn excerpt(text: &str) -> String {
     let lines: Vec<String> = text
         .lines()
         .map(|line| without_colours(line).trim_end().to_owned())
@@ -172,16 +194,17 @@ fn without_colours(line: &str) -> String {
 
 /// A container with one of our labels.
 #[derive(Debug, Clone)]
-pub(super) struct Labelled {
-    pub(super) id: String,
-    pub(super) labels: HashMap<String, String>,
+pub struct Labelled {
+    pub id: String,
+    pub labels: HashMap<String, String>,
 }
 
 /// Containers with a label, or a label and a value; running or not.
-pub(super) async fn labelled(docker: &Docker, label: String) -> Result<Vec<Labelled>, BrokerError> {
+pub async fn labelled(docker: &Docker, label: String) -> Result<Vec<Labelled>, EngineError> {
     let filters = HashMap::from([("label", vec![label])]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let containers = docker.list_containers(Some(options)).await.map_err(BrokerError::docker("list the containers"))?;
+    let containers =
+        docker.list_containers(Some(options)).await.map_err(EngineError::refused("list the containers"))?;
     Ok(containers
         .into_iter()
         .filter_map(|container| Some(Labelled { id: container.id?, labels: container.labels.unwrap_or_default() }))
@@ -189,63 +212,22 @@ pub(super) async fn labelled(docker: &Docker, label: String) -> Result<Vec<Label
 }
 
 /// Removes a container with its anonymous volumes, running or not, and waits until it is gone.
-pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), BrokerError> {
+pub async fn remove(docker: &Docker, id: &str) -> Result<(), EngineError> {
     let options = || Some(RemoveContainerOptionsBuilder::new().force(true).v(true).build());
     let mut reason = String::new();
     for _ in 0..50 {
         match docker.remove_container(id, options()).await {
-            Ok(()) | Err(EngineError::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+            Ok(()) | Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
             // 409: somebody else is removing it.
             Err(error) => reason = error.to_string(),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Err(BrokerError::Remains {
+    Err(EngineError::Remains {
         what: format!("the container {id}"),
         reason,
         fix: format!("remove it with `docker rm -fv {id}`"),
     })
-}
-
-/// Removes the containers of a broker and checks that none is left.
-pub(super) async fn remove_broker(docker: &Docker, broker: &str) -> Result<(), BrokerError> {
-    let label = format!("{LABEL_BROKER}={broker}");
-    for container in labelled(docker, label.clone()).await? {
-        remove(docker, &container.id).await?;
-    }
-    match labelled(docker, label).await?.first() {
-        None => Ok(()),
-        Some(container) => Err(BrokerError::Remains {
-            what: format!("the container {}", container.id),
-            reason: "it is still listed".to_owned(),
-            fix: format!("remove it with `docker rm -fv {}`", container.id),
-        }),
-    }
-}
-
-/// [`remove_broker`] for a destructor: on a thread of its own, because the caller's runtime may be gone or be the one
-/// that is blocked. While `is_making` the engine has not yet answered, and the container may be listed only a while
-/// later.
-pub(super) fn remove_broker_blocking(broker: &str, is_making: impl Fn() -> bool + Send + 'static) {
-    /// Half a minute; a runtime with one thread makes no progress while that thread waits here.
-    const LOOKS: u32 = 150;
-    let broker = broker.to_owned();
-    let removal = std::thread::spawn(move || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-        runtime.block_on(async {
-            let Ok(docker) = connect().await else { return };
-            for _ in 0..LOOKS {
-                // Asked before the look: what was made until then is listed.
-                let more_may_come = is_making();
-                let _left_for_the_next_start = remove_broker(&docker, &broker).await;
-                if !more_may_come {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        });
-    });
-    let _panicked = removal.join();
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Who started a broker: enough to tell, later and from another process, whether the one who did still runs.
+//! Who started a container or a local broker: enough to tell, later and from another process, whether the one who did
+//! still runs.
 //!
 //! A process id alone is not enough: ids are used again. The start time of the process, counted by the kernel since
 //! boot, and the id of the boot tell the two apart.
@@ -10,9 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::procfs;
 
 /// Label of a container: the run that started it.
-pub(super) const LABEL_RUN: &str = "lurcher.run";
-/// Label of a container: which broker of the run it is.
-pub(super) const LABEL_BROKER: &str = "lurcher.broker";
+pub const LABEL_RUN: &str = "lurcher.run";
 const LABEL_PID: &str = "lurcher.pid";
 const LABEL_START: &str = "lurcher.start";
 const LABEL_BOOT: &str = "lurcher.boot";
@@ -20,18 +19,18 @@ const LABEL_HOST: &str = "lurcher.host";
 
 /// A process on a machine, told apart from every other one that has been or will be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Owner {
-    pub(super) run: String,
-    pub(super) pid: u32,
+pub struct Owner {
+    pub run: String,
+    pub pid: u32,
     /// In clock ticks since boot; 0 where the system does not tell.
-    pub(super) start: u64,
-    pub(super) boot: String,
-    pub(super) host: String,
+    pub start: u64,
+    pub boot: String,
+    pub host: String,
 }
 
 impl Owner {
     /// This process.
-    pub(super) fn this(run: &str) -> Self {
+    pub fn this(run: &str) -> Self {
         let pid = std::process::id();
         Self {
             run: run.to_owned(),
@@ -42,7 +41,7 @@ impl Owner {
         }
     }
 
-    pub(super) fn labels(&self) -> [(&'static str, String); 5] {
+    pub fn labels(&self) -> [(&'static str, String); 5] {
         [
             (LABEL_RUN, self.run.clone()),
             (LABEL_PID, self.pid.to_string()),
@@ -52,7 +51,7 @@ impl Owner {
         ]
     }
 
-    pub(super) fn from_labels(labels: &HashMap<String, String>) -> Option<Self> {
+    pub fn from_labels(labels: &HashMap<String, String>) -> Option<Self> {
         let text = |key: &str| labels.get(key).cloned();
         Some(Self {
             run: text(LABEL_RUN)?,
@@ -66,7 +65,7 @@ impl Owner {
 
     /// Whether it is certain that the owner no longer runs. An owner on another machine, which a shared engine may
     /// show, is never gone as far as we can tell.
-    pub(super) fn is_gone(&self) -> bool {
+    pub fn is_gone(&self) -> bool {
         // A process that has ended and was not yet waited for does nothing any more.
         let running = |pid| procfs::stat(pid).filter(|stat| !matches!(stat.state, 'Z' | 'X'));
         self.is_gone_seen_from(&Self::this(""), |pid| running(pid).map(|stat| stat.start_ticks))

@@ -7,18 +7,18 @@ use std::path::Path;
 
 /// One line of `/proc/<pid>/stat`, what is used of it (proc(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stat {
-    pub(super) parent: u32,
+pub struct Stat {
+    pub parent: u32,
     /// `Z` is a process that has ended and was not yet waited for.
-    pub(super) state: char,
+    pub state: char,
     /// Own CPU time and that of children that were waited for, in clock ticks.
-    pub(super) cpu_ticks: u64,
+    pub cpu_ticks: u64,
     /// In clock ticks since boot.
-    pub(super) start_ticks: u64,
-    pub(super) resident_pages: u64,
+    pub start_ticks: u64,
+    pub resident_pages: u64,
 }
 
-pub(super) fn stat(pid: u32) -> Option<Stat> {
+pub fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -47,13 +47,13 @@ fn pids() -> Vec<u32> {
 
 /// CPU time and memory of a process and its descendants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct TreeUse {
-    pub(super) cpu_ticks: u64,
-    pub(super) resident_pages: u64,
+pub struct TreeUse {
+    pub cpu_ticks: u64,
+    pub resident_pages: u64,
 }
 
 /// Adds up `root` and its descendants; none where `root` is gone.
-pub(super) fn tree_use(root: u32) -> Option<TreeUse> {
+pub fn tree_use(root: u32) -> Option<TreeUse> {
     let stats: HashMap<u32, Stat> = pids().into_iter().filter_map(|pid| Some((pid, stat(pid)?))).collect();
     sum_tree(root, &stats)
 }
@@ -80,7 +80,7 @@ fn sum_tree(root: u32, stats: &HashMap<u32, Stat>) -> Option<TreeUse> {
 
 /// Processes that were started with `variable=value` in their environment, ended ones left out. Only those that we
 /// may look into: our own, or all for root.
-pub(super) fn with_environment(variable: &str, value: &Path) -> Vec<u32> {
+pub fn with_environment(variable: &str, value: &Path) -> Vec<u32> {
     let mut wanted = format!("{variable}=").into_bytes();
     wanted.extend_from_slice(value.as_os_str().as_bytes());
     pids()
@@ -95,12 +95,12 @@ pub(super) fn with_environment(variable: &str, value: &Path) -> Vec<u32> {
 
 /// Whether process `pid` is in the control group of the container `id`, which proves that the engine's process ids
 /// are this system's.
-pub(super) fn in_container(pid: u32, id: &str) -> bool {
+pub fn in_container(pid: u32, id: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(id))
 }
 
 /// Sockets of this system that listen; none where there is no `/proc`.
-pub(super) fn listening() -> Option<Vec<SocketAddr>> {
+pub fn listening() -> Option<Vec<SocketAddr>> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(std::fs::read_to_string);
     if tables[0].is_err() {
         return None;
