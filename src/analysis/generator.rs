@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::phrase::{count, decimal, micros, percent, things};
 use super::{Finding, Weight, is_complete};
+use crate::plan::FaultKind;
 use crate::record::{Phase, Record};
 
 /// Share of the paced sends that may be late through the generator's own doing.
@@ -104,8 +105,16 @@ fn shortfall(record: &Record) -> Option<Finding> {
         );
         return Some(Finding::new(Weight::Invalid, sentence));
     }
+    let crashes: u64 =
+        record.faults.iter().filter(|row| row.kind == FaultKind::ProducerCrash.to_string()).map(|row| row.done).sum();
+    let why = match crashes {
+        0 => "the broker did not take the offered load".to_owned(),
+        crashes => {
+            format!("the load was not offered in full, with {} of producers on purpose", things(crashes, "crash"))
+        }
+    };
     let sentence = format!(
-        "the broker did not take the offered load: {offered}; publishers were held up for {} of the time by full \
+        "{why}: {offered}; publishers were held up for {} of the time by full \
          confirm windows or the broker's socket, with {} of connections and channels",
         percent(held),
         things(record.incidents_total, "incident"),

@@ -29,6 +29,18 @@ struct Met {
     is_due: bool,
 }
 
+/// What becomes of an attempt at a message that is to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// It fails, and then so.
+    Fails(FailThen),
+    /// It works: for the first time, or again.
+    Works {
+        /// For the first time.
+        is_first: bool,
+    },
+}
+
 impl Failing {
     /// What the fleet of consumers at `fleet` in the plan fails; none where that is nothing.
     pub fn new(plan: &Arc<Plan>, fleet: usize) -> Option<Arc<Self>> {
@@ -56,23 +68,22 @@ impl Failing {
         }
     }
 
-    /// What becomes of this attempt at a message: it fails, and then so; or, none, it works.
-    pub(super) fn attempt(&self, stamp: &Stamp, queue: usize) -> Option<FailThen> {
+    /// What becomes of this attempt at a message; none where the message is not to fail.
+    pub(super) fn attempt(&self, stamp: &Stamp, queue: usize) -> Option<Attempt> {
         let tried = tried(stamp, queue);
         let rule = self.failures.rule(tried)?;
         let mut met = self.met();
         // One that was met and is not known any more has worked before, or is gone: it comes once more than it should.
         let failed = met.get(&tried).map_or(u32::MAX, |met| met.failed);
         if !rule.fails(failed) {
-            met.remove(&tried);
-            return None;
+            return Some(Attempt::Works { is_first: met.remove(&tried).is_some() });
         }
         let may_come_again = rule.then.requeues() || self.comes_back.get(queue).copied().unwrap_or(false);
         match met.get_mut(&tried) {
             Some(known) if may_come_again => *known = Met { failed: failed.saturating_add(1), is_due: true },
             _ => drop(met.remove(&tried)),
         }
-        Some(rule.then)
+        Some(Attempt::Fails(rule.then))
     }
 }
 
@@ -99,7 +110,7 @@ mod tests {
     }
 
     /// Delivers message 0 `count` times: whether each is another attempt, and what becomes of it.
-    fn deliver(failing: &Failing, count: usize) -> Vec<(bool, Option<FailThen>)> {
+    fn deliver(failing: &Failing, count: usize) -> Vec<(bool, Option<Attempt>)> {
         let each = |n: usize| {
             let again = failing.takes_again(&stamp(0), 0);
             if n == 0 {
@@ -113,9 +124,11 @@ mod tests {
     #[test]
     fn a_transient_failure_fails_its_times_and_is_forgotten_once_it_works() {
         let failing = failing("{ times = 2 }");
-        let requeue = Some(FailThen::Requeue);
+        let requeue = Some(Attempt::Fails(FailThen::Requeue));
+        let works = |is_first| Some(Attempt::Works { is_first });
         // The last two come because acks were lost: it has worked, and works again.
-        let expected = [(false, requeue), (true, requeue), (true, None), (false, None), (false, None)];
+        let again = (false, works(false));
+        let expected = [(false, requeue), (true, requeue), (true, works(true)), again, again];
         assert_eq!(deliver(&failing, 5), expected);
         assert!(failing.met().is_empty());
     }
@@ -123,10 +136,13 @@ mod tests {
     #[test]
     fn poison_fails_for_ever_and_is_forgotten_where_it_leaves() {
         let requeued = failing("{ kind = \"permanent\" }");
-        assert_eq!(deliver(&requeued, 3), [false, true, true].map(|again| (again, Some(FailThen::Requeue))));
+        assert_eq!(
+            deliver(&requeued, 3),
+            [false, true, true].map(|again| (again, Some(Attempt::Fails(FailThen::Requeue))))
+        );
         assert_eq!(requeued.met().len(), 1);
         let rejected = failing("{ kind = \"permanent\", then = \"reject\" }");
-        assert_eq!(deliver(&rejected, 2), [(false, Some(FailThen::Reject)); 2]);
+        assert_eq!(deliver(&rejected, 2), [(false, Some(Attempt::Fails(FailThen::Reject))); 2]);
         assert!(rejected.met().is_empty());
     }
 
@@ -136,7 +152,7 @@ mod tests {
         // Taken by a member that died at once.
         failing.meet(&stamp(0), 0);
         assert!(!failing.takes_again(&stamp(0), 0), "nobody asked for it");
-        assert_eq!(failing.attempt(&stamp(0), 0), Some(FailThen::Requeue));
+        assert_eq!(failing.attempt(&stamp(0), 0), Some(Attempt::Fails(FailThen::Requeue)));
         assert!(failing.takes_again(&stamp(0), 0) && !failing.takes_again(&stamp(0), 0), "told once");
     }
 
@@ -148,6 +164,6 @@ mod tests {
         }
         assert_eq!(failing.met().len(), 1);
         assert_eq!(failing.attempt(&stamp(0), 0), None);
-        assert_eq!(failing.attempt(&stamp(2), 0), Some(FailThen::Requeue));
+        assert_eq!(failing.attempt(&stamp(2), 0), Some(Attempt::Fails(FailThen::Requeue)));
     }
 }

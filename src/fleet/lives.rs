@@ -5,21 +5,23 @@
 //! conducts breaks and mends through [`Lives`]; the tasks of a member look at their [`Member`]. A fleet that the plan
 //! does nothing to pays one comparison for it.
 
-use std::collections::BTreeSet;
+mod failure;
+
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use self::failure::{Blow, Failures};
 use super::slot::{Leaving, Slot};
 use super::{Stage, reached};
 use crate::client::ClientError;
-use crate::plan::{CrashPoint, MemberFailure, Strike};
+use crate::plan::{CrashPoint, MemberFailure};
 use crate::stamp::{Reading, Stamp};
 
-/// How long a connection that is being opened just now may keep a member from dying.
+/// How long connections that are being opened just now may keep a member from dying.
 const CUT_WITHIN: Duration = Duration::from_millis(200);
 
 /// Where on its way a message is, for the member that has it.
@@ -39,7 +41,7 @@ pub struct Lives {
     lives: Vec<Life>,
     /// Some member is to die.
     armed: AtomicBool,
-    failures: Mutex<Vec<Failure>>,
+    failures: Mutex<Failures>,
 }
 
 /// One member.
@@ -49,7 +51,18 @@ struct Life {
     deaths: AtomicU64,
     /// Its tasks that have no channel at present.
     without_channel: AtomicI64,
+    census: Mutex<Census>,
     slots: Mutex<Vec<Arc<Slot>>>,
+}
+
+/// The tasks of one member.
+#[derive(Debug, Default)]
+struct Census {
+    tasks: u64,
+    /// Those that still live a life that is over.
+    behind: u64,
+    /// Those that are about to have it die.
+    dying: u64,
 }
 
 /// What a member has to know of itself.
@@ -57,20 +70,22 @@ struct Life {
 pub(super) struct State {
     /// So many faults have it stand still.
     stalls: u32,
-    /// It is away until then.
-    away_until: Option<Instant>,
+    /// It is away.
+    away: Option<Away>,
 }
 
-/// A failure that goes on.
-struct Failure {
-    /// Number of the fault.
-    id: u32,
-    members: BTreeSet<u32>,
-    what: MemberFailure,
-    /// Messages that came to the point in question, each once.
-    seen: u64,
-    /// Members that it has happened to, once for each time.
-    done: Vec<u32>,
+/// For how long a member is away, and by which fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Away {
+    until: Instant,
+    fault: u32,
+}
+
+/// A member is to die: until it has, it is not whole.
+pub(super) struct Death {
+    blow: Blow,
+    lives: Arc<Lives>,
+    number: usize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -84,6 +99,7 @@ impl Lives {
             state: watch::Sender::new(State::default()),
             deaths: AtomicU64::new(0),
             without_channel: AtomicI64::new(0),
+            census: Mutex::default(),
             slots: Mutex::default(),
         };
         Arc::new(Self {
@@ -107,52 +123,52 @@ impl Lives {
         let number = (number as usize).min(self.lives.len().saturating_sub(1));
         let life = &self.lives[number];
         life.without_channel.fetch_add(1, Ordering::AcqRel);
-        Member {
-            state: life.state.subscribe(),
-            lives: Arc::clone(self),
-            number,
-            deaths: life.deaths.load(Ordering::Acquire),
-            has_channel: false,
-        }
+        let mut census = lock(&life.census);
+        census.tasks += 1;
+        let deaths = life.deaths.load(Ordering::Acquire);
+        drop(census);
+        Member { state: life.state.subscribe(), lives: Arc::clone(self), number, deaths, has_channel: false }
     }
 
     /// From now on fault `id` happens to these members.
     pub fn begin(&self, id: u32, members: &[u32], what: &MemberFailure) {
-        let failure =
-            Failure { id, members: members.iter().copied().collect(), what: what.clone(), seen: 0, done: Vec::new() };
-        lock(&self.failures).push(failure);
+        lock(&self.failures).begin(id, members, what);
         match what {
             MemberFailure::Stall => self.each(members, |state| state.stalls += 1),
             _ => self.armed.store(true, Ordering::Release),
         }
     }
 
-    /// Fault `id` happens no more; who is away comes back, who stands still goes on. How often it has happened.
+    /// Fault `id` happens no more; who is away comes back, who stands still goes on. How often it has happened so far:
+    /// who is about to die still does, and is counted then.
     pub fn end(&self, id: u32) -> u64 {
         let mut failures = lock(&self.failures);
-        let Some(place) = failures.iter().position(|failure| failure.id == id) else { return 0 };
-        let failure = failures.remove(place);
-        self.armed.store(failures.iter().any(|other| other.what.strike().is_some()), Ordering::Release);
+        let Some(failure) = failures.end(id) else { return failures.done(id) };
+        self.armed.store(failures.any_strikes(), Ordering::Release);
+        let done = failures.done(id);
         drop(failures);
         let members: Vec<u32> = failure.members.into_iter().collect();
         match failure.what {
             MemberFailure::Stall => self.each(&members, |state| state.stalls = state.stalls.saturating_sub(1)),
-            _ => self.each(&members, |state| state.away_until = None),
+            // Who is away by another fault stays away.
+            _ => self.each(&members, |state| state.away = state.away.filter(|away| away.fault != id)),
         }
-        failure.done.len() as u64
+        done
     }
 
-    /// How often fault `id` has happened so far.
+    /// How often fault `id` has happened so far, whether it goes on or not.
     pub fn done(&self, id: u32) -> u64 {
-        lock(&self.failures).iter().find(|failure| failure.id == id).map_or(0, |failure| failure.done.len() as u64)
+        lock(&self.failures).done(id)
     }
 
-    /// Whether all these members are there, and none of them stands still.
+    /// Whether all these members are there, with all of their tasks, and none of them stands still or is about to die.
     pub fn are_whole(&self, members: &[u32]) -> bool {
         let now = Instant::now();
         members.iter().filter_map(|number| self.lives.get(*number as usize)).all(|life| {
             let state = *life.state.borrow();
-            life.without_channel.load(Ordering::Acquire) <= 0 && state.stalls == 0 && !state.is_away(now)
+            let census = lock(&life.census);
+            let is_settled = census.behind == 0 && census.dying == 0;
+            is_settled && life.without_channel.load(Ordering::Acquire) <= 0 && state.stalls == 0 && !state.is_away(now)
         })
     }
 
@@ -161,47 +177,54 @@ impl Lives {
         lives.for_each(|life| life.state.send_modify(&change));
     }
 
-    /// Whether member `number` dies at this step of a message, and how long it stays away then.
-    fn strikes(&self, number: usize, step: Step, stamp: &Stamp) -> Option<Duration> {
-        let number = u32::try_from(number).ok()?;
+    /// Whether member `number` dies at this step of some messages.
+    fn strikes<'a>(
+        self: &Arc<Self>,
+        number: usize,
+        step: Step,
+        messages: impl Iterator<Item = (&'a Stamp, bool)>,
+    ) -> Option<Death> {
         let mut failures = lock(&self.failures);
-        // Each counts its messages, whichever other strikes.
-        failures.iter_mut().filter_map(|failure| failure.strikes(number, step, stamp)).max()
+        let blow = failures.strike(u32::try_from(number).ok()?, step, messages)?;
+        lock(&self.lives.get(number)?.census).dying += 1;
+        Some(Death { blow, lives: Arc::clone(self), number })
+    }
+
+    /// A member dies, so far after `known` deaths; whether that is one more: it may have died meanwhile. Whoever notices
+    /// finds it away, and the failure counts as done once it has happened.
+    fn fall(&self, known: u64, death: &Death) -> bool {
+        let Death { blow, number, .. } = death;
+        let Some(life) = self.lives.get(*number) else { return false };
+        let mut failures = lock(&self.failures);
+        let goes_on = failures.happened(*blow);
+        let mut is_one_more = false;
+        life.state.send_modify(|state| {
+            let until = Instant::now() + blow.away;
+            if goes_on && state.away.is_none_or(|away| away.until < until) {
+                state.away = Some(Away { until, fault: blow.fault });
+            }
+            let mut census = lock(&life.census);
+            is_one_more = life.deaths.load(Ordering::Acquire) == known;
+            if is_one_more {
+                census.behind = census.tasks;
+                life.deaths.store(known + 1, Ordering::Release);
+            }
+        });
+        is_one_more
+    }
+}
+
+impl Drop for Death {
+    fn drop(&mut self) {
+        if let Some(life) = self.lives.lives.get(self.number) {
+            lock(&life.census).dying -= 1;
+        }
     }
 }
 
 impl State {
     fn is_away(self, now: Instant) -> bool {
-        self.away_until.is_some_and(|until| until > now)
-    }
-}
-
-impl Failure {
-    fn strikes(&mut self, number: u32, step: Step, stamp: &Stamp) -> Option<Duration> {
-        let (at, away_us) = match (&self.what, step) {
-            (MemberFailure::ConsumerCrash { point, at, away_us }, Step::Consumer(here)) if *point == here => {
-                (at, *away_us)
-            }
-            (MemberFailure::ProducerCrash { at, away_us }, Step::Published) => (at, *away_us),
-            _ => return None,
-        };
-        if !self.members.contains(&number) {
-            return None;
-        }
-        let is_now = match at {
-            Strike::Next => !self.done.contains(&number),
-            Strike::Picked(picks) => {
-                self.seen += 1;
-                picks.holds(self.seen)
-            }
-            Strike::Message { publisher, sequence, .. } => {
-                self.done.is_empty() && (stamp.publisher, stamp.sequence) == (*publisher, *sequence)
-            }
-        };
-        is_now.then(|| {
-            self.done.push(number);
-            Duration::from_micros(away_us)
-        })
+        self.away.is_some_and(|away| away.until > now)
     }
 }
 
@@ -231,26 +254,32 @@ impl Member {
         &self.state
     }
 
-    /// Whether the member dies here, and how long it stays away then. Ask it once for each message and step: repeated
-    /// deliveries are none of its business.
-    pub(super) fn strikes(&self, step: Step, reading: &Reading) -> Option<Duration> {
-        let Reading::Ours(stamp) = reading else { return None };
+    /// Whether the member dies at this step of some messages, which have come to it together; each with whether it comes
+    /// there for the first time. Ask once for each delivery and step.
+    pub(super) fn strikes<'a>(&self, step: Step, messages: impl Iterator<Item = (&'a Reading, bool)>) -> Option<Death> {
         if !self.lives.armed.load(Ordering::Acquire) {
             return None;
         }
-        self.lives.strikes(self.number, step, stamp)
+        let ours = messages.filter_map(|(reading, is_first)| match reading {
+            Reading::Ours(stamp) => Some((stamp, is_first)),
+            _ => None,
+        });
+        self.lives.strikes(self.number, step, ours)
     }
 
     /// The member dies: its connections are cut without a word, and all of its tasks end what they do.
-    pub(super) async fn die(&self, away: Duration) -> ClientError {
+    pub(super) async fn die(&self, death: Death) -> ClientError {
         let error = self.death();
-        let life = self.life();
-        life.deaths.fetch_add(1, Ordering::AcqRel);
-        life.state.send_modify(|state| state.away_until = Some(Instant::now() + away));
-        let slots = lock(&life.slots).clone();
-        for slot in slots {
-            // A slot that is busy opening a connection has none to cut.
-            let _ = tokio::time::timeout(CUT_WITHIN, slot.cut(&error.to_string())).await;
+        let slots = if self.has_died() { Vec::new() } else { lock(&self.life().slots).clone() };
+        // Nobody opens a connection of the next life while those of this one are not cut yet.
+        let deadline = Instant::now() + CUT_WITHIN;
+        let mut grips = Vec::with_capacity(slots.len());
+        for slot in &slots {
+            // One that is busy opening a connection has none to cut.
+            grips.extend(timeout_at(deadline, slot.grip()).await);
+        }
+        if self.lives.fall(self.deaths, &death) {
+            grips.into_iter().for_each(|grip| grip.cut(&error.to_string()));
         }
         error
     }
@@ -267,9 +296,18 @@ impl Member {
 
     /// The member starts anew, once it is no longer away.
     pub(super) async fn revive(&mut self, stage: &mut watch::Receiver<Stage>) -> Result<(), Leaving> {
-        self.deaths = self.life().deaths.load(Ordering::Acquire);
         loop {
-            let Some(until) = self.state.borrow_and_update().away_until.filter(|until| *until > Instant::now()) else {
+            let away = {
+                let state = self.state.borrow_and_update();
+                // While nobody changes it: who sees a death sees how long it is away by it.
+                let life = &self.lives.lives[self.number];
+                let mut census = lock(&life.census);
+                let deaths = life.deaths.load(Ordering::Acquire);
+                census.behind -= u64::from(deaths != self.deaths);
+                self.deaths = deaths;
+                state.away
+            };
+            let Some(until) = away.map(|away| away.until).filter(|until| *until > Instant::now()) else {
                 return Ok(());
             };
             tokio::select! {
@@ -287,13 +325,7 @@ impl Member {
 
     /// Stands still for as long as the member does.
     pub(super) async fn stand_still(&mut self, stage: &mut watch::Receiver<Stage>) {
-        let number = self.number as u32;
-        for failure in lock(&self.lives.failures).iter_mut() {
-            let is_new = failure.what == MemberFailure::Stall && !failure.done.contains(&number);
-            if is_new && failure.members.contains(&number) {
-                failure.done.push(number);
-            }
-        }
+        lock(&self.lives.failures).stands_still(self.number as u32);
         let (deaths, life) = (self.deaths, &self.lives.lives[self.number]);
         let goes_on = |state: &State| state.stalls == 0 || life.deaths.load(Ordering::Acquire) != deaths;
         tokio::select! {
@@ -314,116 +346,11 @@ impl Drop for Member {
     fn drop(&mut self) {
         // A task that has ended is not missing.
         self.has_channel(true);
+        let mut census = lock(&self.life().census);
+        census.tasks -= 1;
+        census.behind -= u64::from(self.life().deaths.load(Ordering::Acquire) != self.deaths);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::Picks;
-
-    fn stamp(publisher: u16, sequence: u64) -> Reading {
-        Reading::Ours(Stamp { run: 1, publisher, attempt: 0, sequence, intended_us: 0, lag_us: 0 })
-    }
-
-    fn crash(at: Strike) -> MemberFailure {
-        MemberFailure::ConsumerCrash { point: CrashPoint::AfterEffect, at, away_us: 7 }
-    }
-
-    const HERE: Step = Step::Consumer(CrashPoint::AfterEffect);
-
-    #[test]
-    fn nobody_dies_unless_told_and_at_another_step_neither() {
-        let lives = Lives::new("in", 2, true);
-        let member = lives.member(0);
-        assert_eq!(member.strikes(HERE, &stamp(0, 0)), None);
-        lives.begin(1, &[0], &crash(Strike::Next));
-        assert_eq!(member.strikes(Step::Consumer(CrashPoint::BeforeEffect), &stamp(0, 0)), None);
-        assert_eq!(member.strikes(Step::Published, &stamp(0, 0)), None);
-        assert_eq!(member.strikes(HERE, &Reading::Foreign), None);
-        assert_eq!(lives.member(1).strikes(HERE, &stamp(0, 0)), None, "it is for another member");
-        assert_eq!(member.strikes(HERE, &stamp(0, 0)), Some(Duration::from_micros(7)));
-        assert_eq!(member.strikes(HERE, &stamp(0, 1)), None, "once each");
-        assert_eq!(lives.end(1), 1);
-    }
-
-    #[test]
-    fn picks_are_counted_over_the_members_together() {
-        let lives = Lives::new("in", 2, true);
-        let members = [lives.member(0), lives.member(1)];
-        let picks = Picks { first: 3, every: 2, times: Some(2) };
-        lives.begin(4, &[0, 1], &crash(Strike::Picked(picks)));
-        let struck: Vec<u64> =
-            (1..=10).filter(|n| members[*n as usize % 2].strikes(HERE, &stamp(0, *n)).is_some()).collect();
-        assert_eq!(struck, [3, 5]);
-        assert_eq!((lives.done(4), lives.end(4), lives.end(4)), (2, 2, 0));
-        assert_eq!(members[0].strikes(HERE, &stamp(0, 11)), None, "it has ended");
-    }
-
-    #[test]
-    fn a_message_is_hit_once_whoever_has_it() {
-        let lives = Lives::new("in", 2, true);
-        let members = [lives.member(0), lives.member(1)];
-        let name = "out/1".to_owned();
-        lives.begin(1, &[0, 1], &crash(Strike::Message { publisher: 1, name, sequence: 5 }));
-        assert_eq!(members[1].strikes(HERE, &stamp(0, 5)), None);
-        assert!(members[1].strikes(HERE, &stamp(1, 5)).is_some());
-        assert_eq!(members[0].strikes(HERE, &stamp(1, 5)), None);
-    }
-
-    #[tokio::test]
-    async fn a_member_that_died_is_away_and_all_its_tasks_know() {
-        let lives = Lives::new("in", 1, true);
-        let (_stage, mut stage) = watch::channel(Stage::Load);
-        let (mut first, mut second) = (lives.member(0), lives.member(0));
-        assert!(!lives.are_whole(&[0]), "it has no channel yet");
-        first.has_channel(true);
-        second.has_channel(true);
-        assert!(lives.are_whole(&[0]));
-        lives.begin(1, &[0], &crash(Strike::Next));
-        let away = Duration::from_secs(3600);
-        assert!(first.die(away).await.to_string().contains("in/0 crashed on purpose"));
-        assert!(first.has_died() && second.has_died() && !lives.are_whole(&[0]));
-        {
-            let mut back = std::pin::pin!(second.revive(&mut stage));
-            assert!(futures_util::poll!(&mut back).is_pending());
-            lives.end(1);
-            assert_eq!(back.await, Ok(()));
-        }
-        assert!(first.has_died() && !second.has_died());
-        second.has_channel(false);
-        assert!(!lives.are_whole(&[0]));
-        drop(second);
-        assert!(lives.are_whole(&[0]), "a task that has ended is not missing");
-    }
-
-    #[tokio::test]
-    async fn who_stands_still_goes_on_when_all_stalls_are_over() {
-        let lives = Lives::new("in", 2, true);
-        let (stage, receiver) = watch::channel(Stage::Load);
-        let mut member = lives.member(0);
-        lives.begin(1, &[0, 1], &MemberFailure::Stall);
-        lives.begin(2, &[0], &MemberFailure::Stall);
-        assert!(member.is_stalled() && !lives.are_whole(&[0]));
-        let mut here = receiver.clone();
-        {
-            let mut still = std::pin::pin!(member.stand_still(&mut here));
-            assert!(futures_util::poll!(&mut still).is_pending());
-            assert_eq!((lives.done(1), lives.done(2)), (1, 1), "member 1 did not get there");
-            assert_eq!(lives.end(1), 1);
-            assert!(futures_util::poll!(&mut still).is_pending());
-            lives.end(2);
-            still.await;
-        }
-        assert!(!member.is_stalled());
-        lives.begin(3, &[0], &MemberFailure::Stall);
-        stage.send(Stage::Leave).unwrap();
-        member.stand_still(&mut receiver.clone()).await;
-    }
-
-    #[test]
-    fn a_fleet_without_a_plan_stands_still_for_nobody() {
-        let lives = Lives::new("in", 1, false);
-        assert!(!lives.member(0).is_stalled() && !lives.member(0).has_died());
-    }
-}
+mod tests;

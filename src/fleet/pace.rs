@@ -11,6 +11,8 @@ pub(super) struct Pace {
     /// What was due up to here could not have gone earlier.
     excused_until_us: u64,
     held_us: u64,
+    /// It is held up by its own death, which nobody else has to answer for.
+    is_stopped: bool,
 }
 
 impl Pace {
@@ -19,10 +21,19 @@ impl Pace {
         self.held_since_us.get_or_insert(now_us);
     }
 
+    /// The publisher dies on purpose: what is due cannot go, and that is no time that anything held it up.
+    pub(super) fn stop(&mut self, now_us: u64) {
+        self.release(now_us);
+        self.hold(now_us);
+        self.is_stopped = true;
+    }
+
     /// Messages can go again.
     pub(super) fn release(&mut self, now_us: u64) {
         if let Some(since) = self.held_since_us.take() {
-            self.held_us += now_us.saturating_sub(since);
+            if !std::mem::take(&mut self.is_stopped) {
+                self.held_us += now_us.saturating_sub(since);
+            }
             self.excused_until_us = now_us;
         }
     }
@@ -65,6 +76,20 @@ mod tests {
         assert_eq!(pace.own_lag_us(1200, 1250), 50);
         assert_eq!(pace.take_held_us(), 800);
         assert_eq!(pace.take_held_us(), 0);
+    }
+
+    #[test]
+    fn who_is_dead_on_purpose_is_excused_and_not_held_up() {
+        let mut pace = Pace::default();
+        pace.hold(100);
+        pace.stop(150);
+        pace.hold(200);
+        assert!(pace.is_held());
+        pace.release(1000);
+        assert_eq!((pace.own_lag_us(250, 1000), pace.take_held_us()), (0, 50));
+        pace.hold(1000);
+        pace.release(1100);
+        assert_eq!(pace.take_held_us(), 100);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::{Shared, Stage, backoff, reached};
 use crate::client::{Client, ClientError, Connection, Notice};
@@ -48,6 +48,22 @@ pub struct Held {
     pub(super) generation: u64,
     /// The connection itself.
     pub connection: Arc<dyn Connection>,
+}
+
+/// A slot that opens no connection for as long as this is held.
+pub(super) struct Grip<'a> {
+    slot: &'a Slot,
+    state: MutexGuard<'a, State>,
+}
+
+impl Grip<'_> {
+    /// Cuts the connection, if there is one, without a word to the broker. Its channels will tell of it.
+    pub(super) fn cut(mut self, reason: &str) {
+        if let Some(connection) = self.state.connection.take() {
+            connection.cut(reason);
+            self.slot.journal(IncidentKind::Disconnected, reason.to_owned());
+        }
+    }
 }
 
 /// Why a slot gives no connection any more: it is time to leave.
@@ -122,11 +138,9 @@ impl Slot {
         }
     }
 
-    /// Cuts the connection, if there is one, without a word to the broker. Its channels will tell of it.
-    pub(super) async fn cut(&self, reason: &str) {
-        if let Some(connection) = &self.state.lock().await.connection {
-            connection.cut(reason);
-        }
+    /// Keeps the slot from opening a connection, to cut the one that is there.
+    pub(super) async fn grip(&self) -> Grip<'_> {
+        Grip { state: self.state.lock().await, slot: self }
     }
 
     /// The connection as it is, without waiting for a new one.

@@ -18,7 +18,7 @@ use super::changes::Changes;
 use super::failing::Failing;
 use super::lives::{Lives, Member, State};
 use super::meters::{ConsumerMeters, add};
-use super::slot::{Held, Slot};
+use super::slot::Slot;
 use super::work::Worker;
 use super::{Shared, Stage, backoff, reached};
 use crate::client::{ClientError, Deliveries, Delivery, QueueSubscription, Settle, SubscriberLink, SubscriberSetup};
@@ -72,13 +72,22 @@ pub struct SubscriberTask {
     /// Where its fleet has effects: to be committed before anything is acked.
     effects: Option<effects::Effects>,
     /// Worked off and not yet acked, oldest first.
-    to_ack: Vec<(u32, Reading)>,
+    to_ack: Vec<Done>,
     last_tag: u64,
     /// Acked and not yet written down.
-    acked: Vec<(u32, Reading)>,
+    acked: Vec<Done>,
     /// Received and not settled.
     unsettled: i64,
     batch: Batch,
+}
+
+/// A delivery that is worked off.
+struct Done {
+    /// Destination of the ledger that it came from.
+    destination: u32,
+    reading: Reading,
+    /// Nobody has worked its message off before, as far as is known.
+    is_first: bool,
 }
 
 /// What is taken at once, and what it means; the lists are used again and again.
@@ -164,11 +173,12 @@ impl SubscriberTask {
                 return;
             }
         }
-        let mut failed: Option<(Held, ClientError)> = None;
+        // Of the connection that failed nothing is kept: one that hangs would stay open beside the new one.
+        let mut failed: Option<(u64, ClientError)> = None;
         let mut failures = 0;
         loop {
             let connection_lost = failed.as_ref().filter(|(_, error)| !error.is_channel_only());
-            let lost = connection_lost.map(|(held, error)| (held.generation, error));
+            let lost = connection_lost.map(|(generation, error)| (*generation, error));
             if self.member.revive(&mut self.stage).await.is_err() {
                 break;
             }
@@ -213,7 +223,7 @@ impl SubscriberTask {
                 () = tokio::time::sleep(pause) => {}
                 () = reached(&mut self.stage, Stage::Leave) => break,
             }
-            failed = Some((held, error));
+            failed = Some((held.generation, error));
         }
         self.forget_unacked();
     }
@@ -264,7 +274,7 @@ impl SubscriberTask {
         self.hold(batch.arrivals.len() as i64);
         let size = self.ack_size();
         for (((delivery, _), arrival), seen) in batch.deliveries.iter().zip(&batch.arrivals).zip(&batch.seen) {
-            self.step(&mut *link, CrashPoint::BeforeEffect, arrival, *seen).await?;
+            self.step(&mut *link, CrashPoint::BeforeEffect, arrival, *seen == Seen::First).await?;
             if self.worker.is_some() && self.effects.is_none() {
                 self.write_down();
                 if self.work().await.is_err() {
@@ -272,15 +282,14 @@ impl SubscriberTask {
                     return Ok(());
                 }
             }
-            if self.fails(link, delivery, arrival)? {
-                continue;
-            }
+            // What fails is not worked off; whether it is for the first time is asked of what is.
+            let Some(is_first) = self.works(link, delivery, arrival, *seen)? else { continue };
             if self.effects.is_some() {
-                self.owe(arrival, *seen).await?;
+                self.owe(arrival, is_first).await?;
             }
-            self.step(&mut *link, CrashPoint::AfterEffect, arrival, *seen).await?;
+            self.step(&mut *link, CrashPoint::AfterEffect, arrival, is_first).await?;
             self.last_tag = delivery.tag;
-            self.to_ack.push((arrival.destination, arrival.reading));
+            self.to_ack.push(Done { destination: arrival.destination, reading: arrival.reading, is_first });
             if self.to_ack.len() >= size {
                 if self.effects.is_some() && !self.commit(link).await? {
                     return Ok(());
@@ -382,7 +391,7 @@ impl SubscriberTask {
         if count == 0 {
             return;
         }
-        let consumed = self.shared.ledger.consumed(self.acked.drain(..));
+        let consumed = self.shared.ledger.consumed(self.acked.drain(..).map(|done| (done.destination, done.reading)));
         add(&self.meters.counters.consumed, consumed);
         self.hold(-(count as i64));
     }

@@ -18,6 +18,8 @@ pub(super) struct Book {
     resends: u64,
     /// Copies that nobody owes an effect for, by destination and 64 sequences at a time; only of destinations with effects.
     excused: BTreeMap<(u32, u64), u64>,
+    /// Copies that consumers rejected for good, likewise; only of destinations where that leaves no trace.
+    rejected: BTreeMap<(u32, u64), u64>,
 }
 
 #[inline]
@@ -131,6 +133,16 @@ impl Book {
     /// Whether nobody owes an effect for this copy.
     pub(super) fn is_excused(&self, destination: u32, sequence: u64) -> bool {
         self.excused.get(&(destination, sequence / 64)).is_some_and(|word| word & (1 << (sequence % 64)) != 0)
+    }
+
+    /// A consumer rejected a delivery of this copy for good.
+    pub(super) fn reject(&mut self, destination: u32, sequence: u64) {
+        *self.rejected.entry((destination, sequence / 64)).or_default() |= 1 << (sequence % 64);
+    }
+
+    /// Whether a consumer has rejected this copy for good.
+    pub(super) fn is_rejected(&self, destination: u32, sequence: u64) -> bool {
+        self.rejected.get(&(destination, sequence / 64)).is_some_and(|word| word & (1 << (sequence % 64)) != 0)
     }
 
     /// Where the publish of a message stands.

@@ -293,7 +293,15 @@ impl Ledger {
     }
 
     /// A consumer failed a delivery, and gave it back to its queue or had it leave.
-    pub fn refused(&self, destination: u32, requeued: bool) {
+    pub fn refused(&self, destination: u32, reading: &Reading, requeued: bool) {
+        let about = self.destinations.get(destination as usize).filter(|_| !requeued);
+        // With a dead-letter exchange it turns up where that leads.
+        if about.is_some_and(|about| about.rules.contains(&Rule::Rejected))
+            && let Reading::Ours(stamp) = reading
+            && let Some(mut book) = self.book(stamp.publisher)
+        {
+            book.reject(destination, stamp.sequence);
+        }
         self.tally(destination, |queue| *(if requeued { &mut queue.requeued } else { &mut queue.rejected }) += 1);
     }
 

@@ -61,6 +61,39 @@ const CONFIRMED: usize = 0;
 const UNANSWERED: usize = 1;
 const REFUSED: usize = 2;
 
+/// Copies of one destination that are missing, or those of them that were removed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gone {
+    /// Those that consumers rejected for good.
+    rejected: MissingCounts,
+    others: MissingCounts,
+}
+
+impl Gone {
+    fn of(&self, class: usize) -> u64 {
+        self.rejected[class] + self.others[class]
+    }
+
+    fn among(&mut self, is_rejected: bool) -> &mut MissingCounts {
+        if is_rejected { &mut self.rejected } else { &mut self.others }
+    }
+
+    /// Moves up to `most` of these to `removed`, of those that were not rejected only `with_others`; how many.
+    fn take(&mut self, most: u64, with_others: bool, removed: &mut Self) -> u64 {
+        let mut left = most;
+        for class in [CONFIRMED, UNANSWERED, REFUSED] {
+            for is_rejected in [false, true].into_iter().filter(|is_rejected| *is_rejected || with_others) {
+                let here = &mut self.among(is_rejected)[class];
+                let taken = (*here).min(left);
+                *here -= taken;
+                removed.among(is_rejected)[class] += taken;
+                left -= taken;
+            }
+        }
+        most - left
+    }
+}
+
 /// The first sequence of each publisher that arrived at a destination whose reader may have skipped what came before.
 type Heads = Vec<Option<Vec<Option<u64>>>>;
 
@@ -70,12 +103,12 @@ impl Ledger {
         let mut queues: Vec<QueueAccount> = self.tallies.iter().map(|tally| lock(tally).account.clone()).collect();
         let heads = self.heads(evidence.audited);
         let (missing, nowhere) = self.count(&heads, &mut queues);
-        let mut removed = vec![MissingCounts::default(); queues.len()];
+        let mut removed = vec![Gone::default(); queues.len()];
         if evidence.audited {
             self.skip_heads(&heads, &mut queues);
             removed = self.explain(&missing, &mut queues, &evidence.removed);
         } else {
-            queues.iter_mut().zip(&missing).for_each(|(queue, counts)| queue.unaccounted += counts[CONFIRMED]);
+            queues.iter_mut().zip(&missing).for_each(|(queue, counts)| queue.unaccounted += counts.of(CONFIRMED));
         }
         let mut offences = std::mem::take(&mut *lock(&self.offences));
         let gone = |queue: &QueueAccount| queue.lost + queue.possibly_lost;
@@ -100,18 +133,23 @@ impl Ledger {
     }
 
     /// Tells `visit` of each copy, by publisher and sequence: its destination, none where its message is routed nowhere,
-    /// and its fate. Copies that nobody owes are left out; so are, with `missing_only`, chunks in which none is missing.
-    fn visit(&self, missing_only: bool, visit: &mut impl FnMut(u16, u64, Option<u32>, Fate)) {
+    /// its fate, and whether it is missing and consumers have rejected it. Copies that nobody owes are left out; so are, with `missing_only`, chunks in which none is missing.
+    fn visit(&self, missing_only: bool, visit: &mut impl FnMut(u16, u64, Option<u32>, (Fate, bool))) {
         for (publisher, book) in self.numbered_books() {
+            let mut tell = |sequence: u64, destination: Option<u32>, fate: Fate| {
+                let is_missing = !matches!(fate, Fate::Accounted { .. });
+                let is_rejected = is_missing && destination.is_some_and(|to| book.is_rejected(to, sequence));
+                visit(publisher, sequence, destination, (fate, is_rejected));
+            };
             for (first, chunk) in book.chunks().filter(|(_, chunk)| !missing_only || !chunk.is_settled()) {
                 for sequence in first..book.next.min(first + CHUNK as u64) {
                     let fates = Fates { chunk, at: (sequence - first) as usize };
                     let route = self.routes.destinations(publisher, sequence);
-                    fates.each(route, &mut |destination, fate| visit(publisher, sequence, destination, fate));
+                    fates.each(route, &mut |destination, fate| tell(sequence, destination, fate));
                 }
                 for (destination, lane) in chunk.elsewhere() {
                     for at in (0..CHUNK).filter(|at| lane.is_delivered(*at) && !lane.is_closed(*at)) {
-                        visit(publisher, first + at as u64, Some(destination), Fate::Stranded);
+                        tell(first + at as u64, Some(destination), Fate::Stranded);
                     }
                 }
             }
@@ -120,14 +158,14 @@ impl Ledger {
 
     /// Counts what is routed and recovered into `queues`; returns what is missing at each destination, and what is routed
     /// nowhere.
-    fn count(&self, heads: &Heads, queues: &mut [QueueAccount]) -> (Vec<MissingCounts>, MissingCounts) {
-        let (mut missing, mut nowhere) = (vec![MissingCounts::default(); queues.len()], MissingCounts::default());
-        self.visit(false, &mut |publisher, sequence, destination, fate| {
+    fn count(&self, heads: &Heads, queues: &mut [QueueAccount]) -> (Vec<Gone>, MissingCounts) {
+        let (mut missing, mut nowhere) = (vec![Gone::default(); queues.len()], MissingCounts::default());
+        self.visit(false, &mut |publisher, sequence, destination, (fate, is_rejected)| {
             let Some(to) = destination.map(|to| to as usize) else {
                 nowhere[if matches!(fate, Fate::Missing { confirmed: true }) { CONFIRMED } else { UNANSWERED }] += 1;
                 return;
             };
-            let queue = &mut queues[to];
+            let (queue, missing) = (&mut queues[to], missing[to].among(is_rejected));
             match fate {
                 Fate::Accounted { answered } => {
                     queue.routed += 1;
@@ -138,10 +176,10 @@ impl Ledger {
                 Fate::Stranded if is_skipped(heads, to, publisher, sequence) => queue.routed -= 1,
                 Fate::Missing { confirmed } => {
                     queue.routed += u64::from(confirmed);
-                    missing[to][if confirmed { CONFIRMED } else { UNANSWERED }] += 1;
+                    missing[if confirmed { CONFIRMED } else { UNANSWERED }] += 1;
                 }
-                Fate::Refused => missing[to][REFUSED] += 1,
-                Fate::Stranded => missing[to][CONFIRMED] += 1,
+                Fate::Refused => missing[REFUSED] += 1,
+                Fate::Stranded => missing[CONFIRMED] += 1,
             }
         });
         (missing, nowhere)
@@ -149,17 +187,12 @@ impl Ledger {
 
     /// Sorts what is missing into its classes: removed by a rule as far as the broker's own counters bear it out, else
     /// lost. Returns how many of each destination were removed.
-    fn explain(
-        &self,
-        missing: &[MissingCounts],
-        queues: &mut [QueueAccount],
-        evidence: &RemovalEvidence,
-    ) -> Vec<MissingCounts> {
+    fn explain(&self, missing: &[Gone], queues: &mut [QueueAccount], evidence: &RemovalEvidence) -> Vec<Gone> {
         let mut budget = match evidence {
             RemovalEvidence::Counted(counted) => Some(counted.clone()),
             RemovalEvidence::Unknown => None,
         };
-        let mut removed = vec![MissingCounts::default(); queues.len()];
+        let mut removed = vec![Gone::default(); queues.len()];
         // Those with a single rule first: what they do not use is left for those that have a choice.
         let mut turn: Vec<usize> = (0..queues.len()).filter(|to| !self.destinations[*to].rules.is_empty()).collect();
         turn.sort_by_key(|to| self.destinations[*to].rules.len());
@@ -167,11 +200,12 @@ impl Ledger {
             removed[to] = take_from(budget.as_mut(), &self.destinations[to], missing[to], &mut queues[to]);
         }
         for ((queue, removed), missing) in queues.iter_mut().zip(&removed).zip(missing) {
-            queue.removed_by_rule += removed.iter().sum::<u64>();
+            let unconfirmed = removed.of(UNANSWERED) + removed.of(REFUSED);
+            queue.removed_by_rule += removed.of(CONFIRMED) + unconfirmed;
             // What was not confirmed but fell to a rule did reach the queue: it belongs on both sides of its books.
-            queue.routed += removed[UNANSWERED] + removed[REFUSED];
-            queue.lost += missing[CONFIRMED] - removed[CONFIRMED];
-            queue.possibly_lost += missing[UNANSWERED] - removed[UNANSWERED];
+            queue.routed += unconfirmed;
+            queue.lost += missing.of(CONFIRMED) - removed.of(CONFIRMED);
+            queue.possibly_lost += missing.of(UNANSWERED) - removed.of(UNANSWERED);
         }
         self.share_losses(missing, queues);
         removed
@@ -179,9 +213,9 @@ impl Ledger {
 
     /// Where several queues had missing copies that one of the broker's counters may explain, and not all are explained,
     /// it cannot be told which of them lost the rest.
-    fn share_losses(&self, missing: &[MissingCounts], queues: &mut [QueueAccount]) {
+    fn share_losses(&self, missing: &[Gone], queues: &mut [QueueAccount]) {
         let mut sharing: BTreeMap<(Rule, &str), Vec<usize>> = BTreeMap::new();
-        for (to, about) in self.destinations.iter().enumerate().filter(|(to, _)| missing[*to][CONFIRMED] > 0) {
+        for (to, about) in self.destinations.iter().enumerate().filter(|(to, _)| missing[*to].of(CONFIRMED) > 0) {
             // What consumers rejected is known for each queue.
             let counted = about.rules.iter().filter(|rule| !matches!(rule, Rule::Retention | Rule::Rejected));
             counted.for_each(|rule| sharing.entry((*rule, about.kind)).or_default().push(to));
@@ -197,9 +231,9 @@ impl Ledger {
 
     /// Names what is lost or possibly lost. The copies were counted before, so that none need be kept meanwhile: a run
     /// may end with as many missing as it sent.
-    fn name_missing(&self, audited: bool, heads: &Heads, mut removed: Vec<MissingCounts>, offences: &mut Offences) {
-        let mixed: Vec<bool> = removed.iter().map(|counts| counts.iter().sum::<u64>() > 0).collect();
-        self.visit(true, &mut |publisher, sequence, destination, fate| {
+    fn name_missing(&self, audited: bool, heads: &Heads, mut removed: Vec<Gone>, offences: &mut Offences) {
+        let mut mixed = removed.clone();
+        self.visit(true, &mut |publisher, sequence, destination, (fate, is_rejected)| {
             let confirmed = match fate {
                 Fate::Accounted { .. } | Fate::Refused => return,
                 Fate::Missing { confirmed } => confirmed,
@@ -211,12 +245,13 @@ impl Ledger {
                     return;
                 }
                 // Which of several missing messages a rule removed cannot be told; rules take the oldest first.
-                let left = &mut removed[to][if confirmed { CONFIRMED } else { UNANSWERED }];
+                let left = &mut removed[to].among(is_rejected)[if confirmed { CONFIRMED } else { UNANSWERED }];
                 if *left > 0 {
                     *left -= 1;
                     return;
                 }
-                cause = mixed[to].then_some(Cause::OneOfMany);
+                let is_mixed = mixed[to].among(is_rejected).iter().any(|removed| *removed > 0);
+                cause = is_mixed.then_some(Cause::OneOfMany);
             }
             let class = if confirmed { ViolationClass::Lost } else { ViolationClass::PossiblyLost };
             let stamp = Stamp { run: self.run, publisher, attempt: 0, sequence, intended_us: 0, lag_us: 0 };
@@ -313,31 +348,25 @@ fn is_skipped(heads: &Heads, destination: usize, publisher: u16, sequence: u64) 
 fn take_from(
     mut budget: Option<&mut BTreeMap<(Rule, String), u64>>,
     about: &Destination,
-    mut missing: MissingCounts,
+    mut missing: Gone,
     queue: &mut QueueAccount,
-) -> MissingCounts {
-    let mut removed = MissingCounts::default();
+) -> Gone {
+    let mut removed = Gone::default();
     for rule in &about.rules {
         let is_counted = budget.is_some() && *rule != Rule::Retention;
         if !is_counted && *rule != Rule::Rejected {
             // Nobody counts: the rule is believed, as far as the broker has taken a message at all.
-            queue.removed_unverified += missing[CONFIRMED] + missing[UNANSWERED];
-            return [removed[CONFIRMED] + missing[CONFIRMED], removed[UNANSWERED] + missing[UNANSWERED], 0];
+            queue.removed_unverified += missing.of(CONFIRMED) + missing.of(UNANSWERED);
+            (missing.rejected[REFUSED], missing.others[REFUSED]) = (0, 0);
+            missing.take(u64::MAX, true, &mut removed);
+            return removed;
         }
         let counter = budget.as_deref_mut().and_then(|budget| budget.get_mut(&(*rule, about.kind.to_owned())));
         let by_broker = counter.as_deref().copied().unwrap_or(if is_counted { 0 } else { u64::MAX });
-        // Consumers know what they have rejected, also where nobody else counts.
-        let by_consumers = if *rule == Rule::Rejected { queue.rejected } else { u64::MAX };
-        let most = by_broker.min(by_consumers);
-        let mut left = most;
-        for (missing, removed) in missing.iter_mut().zip(&mut removed) {
-            let taken = (*missing).min(left);
-            *missing -= taken;
-            *removed += taken;
-            left -= taken;
-        }
+        // Which copies they have rejected consumers know, also where nobody else counts.
+        let taken = missing.take(by_broker, *rule != Rule::Rejected, &mut removed);
         if let Some(counter) = counter {
-            *counter -= most - left;
+            *counter -= taken;
         }
     }
     removed

@@ -180,9 +180,9 @@ fn what_a_consumer_takes_again_is_an_attempt_and_no_duplicate() {
     ledger.delivered(&mut Order::default(), &arrivals, &mut seen);
     use Seen::{First, Repeated, Retried};
     assert_eq!(seen, [First, Retried, Retried, Repeated(Cause::Redelivered), First]);
-    ledger.refused(0, true);
-    ledger.refused(0, true);
-    ledger.refused(0, false);
+    ledger.refused(0, &Reading::Ours(stamp(0, 0, 0)), true);
+    ledger.refused(0, &Reading::Ours(stamp(0, 0, 0)), true);
+    ledger.refused(0, &Reading::Ours(stamp(0, 1, 0)), false);
     let account = account(&ledger);
     let queue = &account.queues[0];
     assert_eq!((queue.requeued, queue.rejected, queue.retried, queue.redelivered), (2, 1, 2, 1));
@@ -202,7 +202,7 @@ fn what_consumers_rejected_is_removed_as_far_as_they_and_the_broker_agree() {
     ] {
         let ledger = Ledger::new(RUN, 1, vec![destination("a", &[Rule::Rejected])], Arc::new(InTurn(vec![vec![0]])));
         confirm(&ledger, 0, 0..100);
-        (0..rejected).for_each(|_| ledger.refused(0, false));
+        (0..rejected).for_each(|n| ledger.refused(0, &Reading::Ours(stamp(0, 99 - n, 0)), false));
         let by_rule = |count: u64| BTreeMap::from([((Rule::Rejected, "classic".to_owned()), count)]);
         let removed = counted.map_or(RemovalEvidence::Unknown, |count| RemovalEvidence::Counted(by_rule(count)));
         let account = ledger.account(&Evidence { foretold: &Nothing, removed, audited: true });
@@ -210,6 +210,24 @@ fn what_consumers_rejected_is_removed_as_far_as_they_and_the_broker_agree() {
         assert_eq!((queue.removed_by_rule, queue.lost), expected, "{rejected} rejected");
         assert_eq!((queue.imbalance(), queue.removed_unverified), (0, 0));
     }
+}
+
+#[test]
+fn what_was_rejected_again_and_again_hides_nothing_that_was_lost() {
+    let ledger = Ledger::new(RUN, 1, vec![destination("a", &[Rule::Rejected])], Arc::new(InTurn(vec![vec![0]])));
+    confirm(&ledger, 0, 0..100);
+    // Each of every third came five times, and was rejected each time.
+    for n in (0..100).step_by(3) {
+        (0..5).for_each(|_| ledger.refused(0, &Reading::Ours(stamp(0, n, 0)), false));
+    }
+    let counted = BTreeMap::from([((Rule::Rejected, "classic".to_owned()), 34 * 5)]);
+    let removed = RemovalEvidence::Counted(counted);
+    let account = ledger.account(&Evidence { foretold: &Nothing, removed, audited: true });
+    let queue = &account.queues[0];
+    assert_eq!((queue.rejected, queue.removed_by_rule, queue.lost, queue.imbalance()), (170, 34, 66, 0));
+    let named: Vec<_> = account.violations.iter().map(|lost| (lost.cause, lost.sequence)).collect();
+    let others: Vec<_> = (0..100).filter(|n| n % 3 != 0).map(|n| (None, Some(n))).collect();
+    assert_eq!(named, others, "exactly those that nobody rejected");
 }
 
 #[test]

@@ -47,6 +47,14 @@ impl<'a> Breakers<'a> {
         }
     }
 
+    /// What was begun from the very start happens no more: the load was over before its turn came.
+    pub(super) fn call_off(&self, fault: &FaultPlan) {
+        let Broken::Members { members, .. } = &fault.broken else { return };
+        for lives in members.iter().filter_map(|of| self.lives.get(&of.fleet)) {
+            lives.end(fault.id);
+        }
+    }
+
     /// Waits until nothing stands in the way of this fault.
     pub(super) async fn turn(&self, fault: &FaultPlan) -> Turn<'_> {
         self.drivers.turn(fault).await
@@ -109,11 +117,14 @@ impl Active<'_> {
 impl Failing<'_> {
     async fn spent(&self) {
         let least = self.fault.least_done();
-        let done = || -> u64 { self.members.iter().map(|(lives, _)| lives.done(self.fault.id)).sum() };
         // Who is to stay away for a while does so while the fault lasts.
-        while done() < least || !self.are_whole() {
+        while self.happened() < least || !self.are_whole() {
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    fn happened(&self) -> u64 {
+        self.members.iter().map(|(lives, _)| lives.done(self.fault.id)).sum()
     }
 
     fn are_whole(&self) -> bool {
@@ -121,14 +132,13 @@ impl Failing<'_> {
     }
 
     async fn heal(&mut self) -> Result<(), String> {
-        self.done += self.members.iter().map(|(lives, _)| lives.end(self.fault.id)).sum::<u64>();
+        let _so_far: u64 = self.members.iter().map(|(lives, _)| lives.end(self.fault.id)).sum();
         let begun = Instant::now();
-        while !self.are_whole() {
-            if begun.elapsed() > WHOLE_WITHIN {
-                return Err(format!("not all members were there again after {WHOLE_WITHIN:?}"));
-            }
+        // Who was about to die does, and is there again at once.
+        while !self.are_whole() && begun.elapsed() <= WHOLE_WITHIN {
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(())
+        self.done = self.happened();
+        if self.are_whole() { Ok(()) } else { Err(format!("not all members were there again after {WHOLE_WITHIN:?}")) }
     }
 }

@@ -45,6 +45,7 @@ impl Conductor<'_> {
             turn = self.due(fault) => Some(turn),
         };
         let Some(turn) = turn else {
+            self.breakers.call_off(fault);
             row.error = Some(self.not_reached(fault));
             return row;
         };

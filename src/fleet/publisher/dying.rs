@@ -21,7 +21,7 @@ impl PublisherTask {
             let sequence = self.next + place as u64;
             let stamp =
                 Stamp { run: self.shared.run, publisher: self.me.id, attempt: 0, sequence, intended_us: 0, lag_us: 0 };
-            self.doomed = self.member.strikes(Step::Published, &Reading::Ours(stamp));
+            self.doomed = self.member.strikes(Step::Published, std::iter::once((&Reading::Ours(stamp), true)));
             if self.doomed.is_some() {
                 self.due.truncate(place + 1);
                 return;
@@ -37,12 +37,12 @@ impl PublisherTask {
     /// Dies, where it is to: what it has published is with the broker, and no answer to it was taken.
     pub(super) async fn die(&mut self, link: &mut dyn PublisherLink, is_published: bool) -> Option<ClientError> {
         let error = match self.doomed.take() {
-            Some(away) => {
+            Some(death) => {
                 if is_published {
                     // Should that fail, the connection is gone or hangs: then it dies all the same.
                     let _ = tokio::time::timeout(FLUSH_WITHIN, link.flush()).await;
                 }
-                self.member.die(away).await
+                self.member.die(death).await
             }
             None if self.member.has_died() => self.member.death(),
             None => return None,

@@ -21,7 +21,7 @@ use super::alarm::Alarm;
 use super::changes::Changes;
 use super::cost::CostMeter;
 use super::flights::{Flight, Flights};
-use super::lives::{Lives, Member};
+use super::lives::{Death, Lives, Member};
 use super::message::MessageMaker;
 use super::meters::{ProducerMeters, add};
 use super::pace::Pace;
@@ -61,8 +61,8 @@ pub struct PublisherTask {
     due: Vec<u64>,
     answers: Answers,
     member: Member,
-    /// It dies once its last message is with the broker, and stays away for so long.
-    doomed: Option<Duration>,
+    /// It dies once its last message is with the broker.
+    doomed: Option<Death>,
     waits: Option<Waits>,
     /// No further message will be sent for the first time.
     finished: bool,
@@ -132,11 +132,12 @@ impl PublisherTask {
 
     /// Publishes until all is sent and answered, or until it is time to leave.
     pub async fn run(mut self) {
-        let mut failed: Option<(Held, ClientError)> = None;
+        // Of the connection that failed nothing is kept: one that hangs would stay open beside the new one.
+        let mut failed: Option<(u64, ClientError)> = None;
         let mut failures = 0;
         loop {
             let connection_lost = failed.as_ref().filter(|(_, error)| !error.is_channel_only());
-            let lost = connection_lost.map(|(held, error)| (held.generation, error));
+            let lost = connection_lost.map(|(generation, error)| (*generation, error));
             if self.member.revive(&mut self.stage).await.is_err() {
                 break;
             }
@@ -148,7 +149,8 @@ impl PublisherTask {
                     self.member.has_channel(false);
                     if !self.finished {
                         // What falls due until there is another link cannot go, and is late by no doing of ours.
-                        self.pace.hold(self.shared.now_us());
+                        let now_us = self.shared.now_us();
+                        if self.member.has_died() { self.pace.stop(now_us) } else { self.pace.hold(now_us) }
                     }
                     self.give_up_flights();
                     if error.is_final() {
@@ -162,7 +164,7 @@ impl PublisherTask {
                     if self.pause(failures).await.is_err() {
                         break;
                     }
-                    failed = Some((held, error));
+                    failed = Some((held.generation, error));
                 }
             }
         }

@@ -35,9 +35,10 @@ impl PublisherTask {
         self.due.clear();
         let largest = self.fleet.size.largest() as usize;
         let room = room.min(first_new + (BATCH_BYTES / largest.max(1)).max(1));
+        let mut ends = false;
         while !self.finished {
             let Some(intended_us) = self.due_us(self.next + self.due.len() as u64, now_us) else {
-                self.finish();
+                ends = true;
                 break;
             };
             if intended_us > now_us {
@@ -50,6 +51,10 @@ impl PublisherTask {
             self.due.push(intended_us);
         }
         self.send_new(now_us);
+        // Who dies on the way to the last one sends the rest when it lives again.
+        if ends && self.doomed.is_none() {
+            self.finish();
+        }
         // A full batch is ours to hurry; only a full window is the broker's.
         let more_is_due = !self.finished && next_due_us.is_none();
         if more_is_due && self.batch.len() >= window_room {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::SubscriberTask;
 use crate::client::{ClientError, SubscriberLink};
 use crate::fleet::Step;
-use crate::ledger::{Arrival, Seen};
+use crate::fleet::lives::Death;
+use crate::ledger::Arrival;
 use crate::plan::CrashPoint;
 
 /// A broker that takes nothing does not keep a consumer alive.
@@ -21,7 +22,8 @@ impl SubscriberTask {
     }
 
     /// A message has come to `point` on its way through the consumer: what the plan has in store for the member there
-    /// happens. Everything that is not acked by then is gone from memory; what was acked before is with the broker.
+    /// happens. Everything that is not acked by then is gone from memory; what was acked before is with the broker. A
+    /// message that `is_first` has not come there before.
     ///
     /// # Errors
     /// The member has died: nothing more is done with this link.
@@ -30,19 +32,15 @@ impl SubscriberTask {
         link: &mut dyn SubscriberLink,
         point: CrashPoint,
         arrival: &Arrival,
-        seen: Seen,
+        is_first: bool,
     ) -> Result<(), ClientError> {
         // With effects it is the store's steps that count, batch by batch.
         if !self.member.is_planned() || self.effects.is_some() {
             return Ok(());
         }
         self.live().await?;
-        // A repeated delivery is not another message.
-        if seen != Seen::First {
-            return Ok(());
-        }
-        match self.member.strikes(Step::Consumer(point), &arrival.reading) {
-            Some(away) => Err(self.die(link, away).await),
+        match self.member.strikes(Step::Consumer(point), std::iter::once((&arrival.reading, is_first))) {
+            Some(death) => Err(self.die(link, death).await),
             None => Ok(()),
         }
     }
@@ -54,16 +52,17 @@ impl SubscriberTask {
         if !self.member.is_planned() {
             return Ok(());
         }
-        let strikes = |(_, reading)| self.member.strikes(Step::Consumer(CrashPoint::AfterAck), reading);
-        match self.acked[acked_before..].iter().map(|(to, reading)| (to, reading)).find_map(strikes) {
-            Some(away) => Err(self.die(link, away).await),
+        // All of them are acked, wherever among them it dies.
+        let acked = self.acked[acked_before..].iter().map(|done| (&done.reading, done.is_first));
+        match self.member.strikes(Step::Consumer(CrashPoint::AfterAck), acked) {
+            Some(death) => Err(self.die(link, death).await),
             None => Ok(()),
         }
     }
 
-    pub(super) async fn die(&mut self, link: &mut dyn SubscriberLink, away: Duration) -> ClientError {
+    pub(super) async fn die(&mut self, link: &mut dyn SubscriberLink, death: Death) -> ClientError {
         // Should that fail, the connection is gone or hangs: then it dies all the same.
         let _ = tokio::time::timeout(FLUSH_WITHIN, link.flush()).await;
-        self.member.die(away).await
+        self.member.die(death).await
     }
 }

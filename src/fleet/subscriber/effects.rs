@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::SubscriberTask;
 use crate::client::{ClientError, SubscriberLink};
-use crate::fleet::lives::{Member, Step as Point};
+use crate::fleet::lives::{Death, Member, Step as Point};
 use crate::fleet::work::Worker;
 use crate::fleet::{Stage, backoff, reached};
 use crate::idempotency::{EffectId, Next, Session, Step, StoreError};
+use crate::ledger::Arrival;
 use crate::ledger::incidents::IncidentKind;
-use crate::ledger::{Arrival, Seen};
 use crate::plan::{CrashPoint, Discipline};
 use crate::stamp::Reading;
 
@@ -28,8 +28,9 @@ pub(super) struct Effects {
     /// By destination of the ledger.
     sessions: Vec<(u32, Session)>,
     ids: Vec<EffectId>,
-    /// What came for the first time and is not committed yet, by destination; where the member may crash only.
-    fresh: Vec<(u32, Reading)>,
+    /// What came and is not committed yet, by destination, and whether it came for the first time; where the member may
+    /// crash only.
+    fresh: Vec<(u32, Reading, bool)>,
 }
 
 /// What a batch meets between the steps of a store.
@@ -37,14 +38,14 @@ struct Way<'a> {
     worker: &'a mut Option<Worker>,
     stage: watch::Receiver<Stage>,
     member: &'a Member,
-    fresh: Vec<Reading>,
+    fresh: Vec<(Reading, bool)>,
     deliveries: usize,
     /// The step at which the effect stands, whatever comes after it: where a crash after the effect is.
     applied_at: Step,
     /// Points at which the plan was asked: once for each message, however often a store is tried.
     asked: Vec<CrashPoint>,
-    /// The member dies, and stays away so long.
-    dies: Option<Duration>,
+    /// The member dies.
+    dies: Option<Death>,
 }
 
 impl Effects {
@@ -67,8 +68,8 @@ impl Way<'_> {
     fn strikes(&mut self, point: CrashPoint) -> bool {
         if !self.asked.contains(&point) {
             self.asked.push(point);
-            let strikes = |reading| self.member.strikes(Point::Consumer(point), reading);
-            self.dies = self.fresh.iter().find_map(strikes);
+            let fresh = self.fresh.iter().map(|(reading, is_first)| (reading, *is_first));
+            self.dies = self.member.strikes(Point::Consumer(point), fresh);
         }
         self.dies.is_some()
     }
@@ -89,14 +90,13 @@ impl Way<'_> {
 
 impl SubscriberTask {
     /// A message was taken in hand whose effect is still to come.
-    pub(super) async fn owe(&mut self, arrival: &Arrival, seen: Seen) -> Result<(), ClientError> {
+    pub(super) async fn owe(&mut self, arrival: &Arrival, is_first: bool) -> Result<(), ClientError> {
         if !self.member.is_planned() {
             return Ok(());
         }
         self.live().await?;
-        // A repeated delivery is not another message.
-        if let (Seen::First, Some(effects)) = (seen, &mut self.effects) {
-            effects.fresh.push((arrival.destination, arrival.reading));
+        if let Some(effects) = &mut self.effects {
+            effects.fresh.push((arrival.destination, arrival.reading, is_first));
         }
         Ok(())
     }
@@ -122,14 +122,15 @@ impl SubscriberTask {
         for (destination, session) in sessions {
             ids.clear();
             // What carries no stamp of this run, or another's body, is no message that an effect is owed for.
-            ids.extend(self.to_ack.iter().filter(|(to, _)| to == destination).filter_map(
-                |(_, reading)| match reading {
+            ids.extend(self.to_ack.iter().filter(|done| done.destination == *destination).filter_map(|done| {
+                match done.reading {
                     Reading::Ours(stamp) => Some(EffectId { publisher: stamp.publisher, sequence: stamp.sequence }),
                     _ => None,
-                },
-            ));
+                }
+            }));
             if !ids.is_empty() && matches!(outcome, Ok(true)) {
-                let fresh = fresh.iter().filter(|(to, _)| to == destination).map(|(_, reading)| *reading).collect();
+                let here = fresh.iter().filter(|(to, _, _)| to == destination);
+                let fresh = here.map(|(_, reading, is_first)| (*reading, *is_first)).collect();
                 outcome = self.apply(session, ids, fresh).await;
             }
         }
@@ -140,12 +141,17 @@ impl SubscriberTask {
         }
         match outcome {
             Ok(committed) => Ok(committed),
-            Err(away) => Err(self.die(link, away).await),
+            Err(death) => Err(self.die(link, death).await),
         }
     }
 
-    /// Hands a batch to the store until it is through, or it is time to leave; how long the member is away where it dies.
-    async fn apply(&mut self, session: &mut Session, ids: &[EffectId], fresh: Vec<Reading>) -> Result<bool, Duration> {
+    /// Hands a batch to the store until it is through, or it is time to leave; an error where the member dies.
+    async fn apply(
+        &mut self,
+        session: &mut Session,
+        ids: &[EffectId],
+        fresh: Vec<(Reading, bool)>,
+    ) -> Result<bool, Death> {
         let (begun, now_us) = (Instant::now(), self.shared.now_us());
         let mut stage = self.stage.clone();
         let is_whole = |plan: &crate::plan::IdempotencyPlan| plan.discipline == Discipline::OneTransaction;
@@ -171,7 +177,7 @@ impl SubscriberTask {
             let hook = move |step| async move { lent.lock().await.step(step).await };
             let error = match session.handle_with(ids, now_us, hook).await {
                 Ok(Some(_)) => break,
-                Ok(None) => return way.lock().await.dies.map_or(Ok(false), Err),
+                Ok(None) => return way.lock().await.dies.take().map_or(Ok(false), Err),
                 Err(error) => error,
             };
             self.slot.journal(IncidentKind::StoreFailed, error.to_string());

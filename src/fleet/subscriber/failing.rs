@@ -2,6 +2,7 @@
 
 use super::SubscriberTask;
 use crate::client::{ClientError, Deliveries, Delivery, Settle, SubscriberLink};
+use crate::fleet::failing::Attempt;
 use crate::fleet::meters::add;
 use crate::ledger::{Arrival, Seen};
 use crate::plan::failing::FailThen;
@@ -28,20 +29,26 @@ impl SubscriberTask {
         }
     }
 
-    /// Settles a message as failed, where the plan says that this attempt fails; whether it did. Tags below it are settled
+    /// Settles a message as failed, where the plan says that this attempt fails; where it works, whether it does so for
+    /// the first time. Tags below it are settled
     /// or wait for an ack of their own: an ack of many that follows finds this one settled.
     ///
     /// # Errors
     /// The link is known to have failed.
-    pub(super) fn fails(
+    pub(super) fn works(
         &mut self,
         link: &mut dyn SubscriberLink,
         delivery: &Delivery,
         arrival: &Arrival,
-    ) -> Result<bool, ClientError> {
-        let Some(failing) = &self.failing else { return Ok(false) };
-        let Reading::Ours(stamp) = &arrival.reading else { return Ok(false) };
-        let Some(then) = failing.attempt(stamp, delivery.queue) else { return Ok(false) };
+        seen: Seen,
+    ) -> Result<Option<bool>, ClientError> {
+        let is_first = Ok(Some(seen == Seen::First));
+        let (Some(failing), Reading::Ours(stamp)) = (&self.failing, &arrival.reading) else { return is_first };
+        let then = match failing.attempt(stamp, delivery.queue) {
+            None => return is_first,
+            Some(Attempt::Works { is_first }) => return Ok(Some(is_first)),
+            Some(Attempt::Fails(then)) => then,
+        };
         let settle = match then {
             FailThen::Requeue => Settle::Nack { requeue: true },
             FailThen::RejectRequeue => Settle::Requeue,
@@ -49,10 +56,10 @@ impl SubscriberTask {
             FailThen::Nack => Settle::Nack { requeue: false },
         };
         link.settle(delivery.tag, false, settle)?;
-        self.shared.ledger.refused(arrival.destination, then.requeues());
+        self.shared.ledger.refused(arrival.destination, &arrival.reading, then.requeues());
         let counters = &self.meters.counters;
         add(if then.requeues() { &counters.requeued } else { &counters.rejected }, 1);
         self.hold(-1);
-        Ok(true)
+        Ok(None)
     }
 }

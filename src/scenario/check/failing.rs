@@ -1,8 +1,11 @@
 //! `[[consumer]] fail`: that a consumer can fail a message, that a rule can come to its turn, and that it means something.
 
+use std::collections::BTreeSet;
+
 use crate::scenario::consumer::{Ack, Consumer};
 use crate::scenario::failing::{FailKind, FailRule};
 use crate::scenario::fault::Pick;
+use crate::scenario::pattern;
 use crate::scenario::problem::Problems;
 use crate::scenario::topology::QueueKind;
 
@@ -51,6 +54,28 @@ pub(super) fn check(at: &str, consumer: &Consumer, kinds: &[QueueKind], problems
                 .help("rates are shares of the same messages, and add up to 1 at the most");
             return;
         }
+    }
+}
+
+/// What comes again is an attempt only where the same fleet failed it before: of two, each would know its own failures,
+/// and call those of the other repetitions.
+pub(super) fn check_sharing(index: usize, consumers: &[Consumer], problems: &mut Problems) {
+    let queues = |fleet: &Consumer| -> BTreeSet<String> {
+        pattern::expand(&fleet.queue).unwrap_or_default().into_iter().collect()
+    };
+    let Some(consumer) = consumers.get(index).filter(|consumer| consumer.fail.is_some()) else { return };
+    let own = queues(consumer);
+    let others = consumers.iter().enumerate().filter(|(other, _)| *other != index);
+    // Two that both fail messages are told once, at the later one.
+    let mut others = others.filter(|(other, fleet)| fleet.fail.is_none() || *other < index);
+    if let Some((other, fleet)) = others.find(|(_, fleet)| !queues(fleet).is_disjoint(&own)) {
+        problems
+            .at(
+                format!("consumer[{index}].fail"),
+                format!("`{}` consumes from the same queue: what one fails the other may get next", fleet.name),
+            )
+            .help("give each fleet a queue of its own, or make them one fleet with a larger `count`")
+            .see(format!("consumer[{other}].queue"), "the same queue");
     }
 }
 

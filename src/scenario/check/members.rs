@@ -24,6 +24,12 @@ pub(super) fn check(at: &str, fault: &Fault, scenario: &Scenario, problems: &mut
 
 fn check_message(at: &str, fault: &Fault, scenario: &Scenario, problems: &mut Problems) {
     let Some(message) = &fault.message else { return };
+    if fault.share.is_some_and(|share| share < 1.0) {
+        problems
+            .at(format!("{at}.share"), "the message may never come to a member of this share")
+            .help("leave `share` out: `message` alone says where it happens")
+            .see(format!("{at}.message"), "the message");
+    }
     let key = format!("{at}.message.publisher");
     let named = message.publisher.rsplit_once('/');
     let Some((name, place)) = named.and_then(|(name, place)| Some((name, place.parse::<u64>().ok()?))) else {
