@@ -147,10 +147,11 @@ impl SubscriberTask {
         }
     }
 
-    /// The same, which applies an effect for each message: by a session for each destination of the ledger.
+    /// The same, which applies an effect for each message: by a session for each destination of the ledger. `beside` are
+    /// sessions of its member that nothing is handed to by this task, and that its death ends like its own.
     #[must_use]
-    pub fn with_effects(mut self, sessions: Vec<(u32, Session)>) -> Self {
-        self.effects = (!sessions.is_empty()).then(|| effects::Effects::new(sessions));
+    pub fn with_effects(mut self, sessions: Vec<(u32, Session)>, beside: Vec<Session>) -> Self {
+        self.effects = (!sessions.is_empty()).then(|| effects::Effects::new(sessions, beside));
         self
     }
 
@@ -169,6 +170,8 @@ impl SubscriberTask {
         loop {
             let connection_lost = failed.as_ref().filter(|(_, error)| !error.is_channel_only());
             let lost = connection_lost.map(|(held, error)| (held.generation, error));
+            // Here, and not where it failed: its member may have died since.
+            self.forget_where_dead();
             if self.member.revive(&mut self.stage).await.is_err() {
                 break;
             }
@@ -194,7 +197,6 @@ impl SubscriberTask {
             self.slot.journal_notices(&*held.connection);
             let Err(error) = outcome else { break };
             self.member.has_channel(false);
-            self.forget_where_dead();
             // What was worked off but not acked comes again: it was not consumed.
             self.forget_unacked();
             if error.is_final() {
@@ -361,7 +363,9 @@ impl SubscriberTask {
         self.meters
             .end_to_end_from_send
             .record(stamps.map(|(stamp, at)| sample(stamp.intended_us, sent_us(&stamp), at)));
-        self.shared.deaths.note(deliveries, arrivals.iter().map(|arrival| arrival.reading), &self.shared);
+        // Another attempt at a dead letter is no other dead letter.
+        let dead = arrivals.iter().zip(seen).map(|(arrival, seen)| (*seen == Seen::First).then_some(arrival.reading));
+        self.shared.deaths.note(deliveries, dead, &self.shared);
     }
 
     /// Settles what is worked off.
