@@ -141,7 +141,9 @@ fn counted(
             _ => {}
         }
     }
-    if effects::is_one(word) && effects::has_unread(record, queue) && outcome.verdict == Verdict::Pass {
+    // More of them do not mend a bound that is exceeded.
+    let is_final = outcome.verdict == Verdict::Fail && exceeds(number as f64, comparison, bound);
+    if effects::is_one(word) && effects::has_unread(record, queue) && !is_final {
         outcome.verdict = Verdict::Inconclusive;
         outcome = outcome.noted("not every store could be read");
     }
@@ -277,16 +279,21 @@ const GROWING: [&str; 23] = [
     "effects_unknown",
 ];
 
+/// Whether a count that only grows has left its bound for good.
+fn exceeds(value: f64, comparison: Comparison, bound: f64) -> bool {
+    match comparison {
+        Comparison::Less => value >= bound,
+        Comparison::AtMost | Comparison::Equal => value > bound,
+        _ => false,
+    }
+}
+
 /// Takes back what a run that did not come to its end cannot know: all but bounds that are broken for good.
 fn settled(record: &Record, metric: &Metric, (comparison, bound): (Comparison, f64), mut outcome: Outcome) -> Outcome {
     if is_complete(record) {
         return outcome;
     }
-    let exceeds = outcome.value.is_some_and(|value| match comparison {
-        Comparison::Less => value >= bound,
-        Comparison::AtMost | Comparison::Equal => value > bound,
-        _ => false,
-    });
+    let exceeds = outcome.value.is_some_and(|value| exceeds(value, comparison, bound));
     let is_largest =
         |statistic: &Statistic| matches!(statistic, Statistic::Percentile(percentile) if percentile.percent() == 100.0);
     let only_grows = match metric {

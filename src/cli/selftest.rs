@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::run::listen_for_signals;
 use super::which_broker::WhichBroker;
 use crate::plan::{BrokerPlan, ClientKind, Provider};
-use crate::selftest::{self, CASES, Case, Event, Options, Row, SelftestError, table};
+use crate::selftest::{self, CASES, Case, Ended, Event, Options, Row, SelftestError, table};
 
 /// Arguments of `lurcher selftest`.
 #[derive(Debug, Args)]
@@ -18,9 +18,9 @@ use crate::selftest::{self, CASES, Case, Event, Options, Row, SelftestError, tab
 pub(super) struct Arguments {
     #[command(flatten)]
     broker: WhichBroker,
-    /// Where the broker comes from, where no URL names one
-    #[arg(long, value_enum, default_value_t)]
-    provider: Own,
+    /// Where the broker comes from, where no URL names one [default: auto]
+    #[arg(long, value_enum)]
+    provider: Option<Own>,
     /// Client of the fleets
     #[arg(long, value_enum, default_value_t)]
     client: Clients,
@@ -44,10 +44,13 @@ pub(super) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    what was planned was found, in every case
-  1    something differs: this build, on this machine, is not to be trusted
+  1    something differs: this build, on this machine, is not to be trusted, whatever kept the rest from being tried
   2    bad input
   5    environment: no broker could be started or reached, or a record could not be written
   130  interrupted: the broker is removed";
+
+const BOTH_BROKERS: &str = "error: --provider says where a broker that is started comes from, and --broker-url (or \
+                            LURCHER_BROKER_URL) names one that is already there: leave one of them out";
 
 /// Exit code where something differs.
 const DIFFERS: u8 = 1;
@@ -112,7 +115,7 @@ pub(super) fn run(arguments: &Arguments) -> u8 {
 
 /// What the arguments ask for, and the folder of its own that it works in, where none is named.
 fn options(arguments: &Arguments) -> Result<(Options, Option<Scratch>), (u8, String)> {
-    let provider = match arguments.provider {
+    let provider = match arguments.provider.unwrap_or_default() {
         Own::Auto => Provider::Auto,
         Own::Container => Provider::Container,
         Own::Process => Provider::Process,
@@ -120,6 +123,9 @@ fn options(arguments: &Arguments) -> Result<(Options, Option<Scratch>), (u8, Str
     let mut broker = BrokerPlan { provider, ..BrokerPlan::default() };
     let external = arguments.broker.choose(&mut broker, (None, None));
     let external = external.map_err(|problem| (super::BAD_INPUT, problem.to_owned()))?;
+    if external.is_some() && arguments.provider.is_some() {
+        return Err((super::BAD_INPUT, BOTH_BROKERS.to_owned()));
+    }
     let clients = match arguments.client {
         Clients::Both => vec![ClientKind::Wire, ClientKind::Lapin],
         Clients::Wire => vec![ClientKind::Wire],
@@ -189,23 +195,19 @@ async fn show(mut events: mpsc::Receiver<Event>, is_full: bool) {
 struct Conclusion<'a> {
     seed: u64,
     exact: bool,
+    /// Cases that were carried out.
     rows: &'a [Row],
+    /// What kept the others from being carried out.
+    error: Option<String>,
     /// Folder of the records, where they are kept.
     records: Option<&'a Path>,
 }
 
-fn conclude(arguments: &Arguments, ended: Result<Vec<Row>, SelftestError>, scratch: Option<Scratch>) -> u8 {
-    let mut rows = match ended {
-        Ok(rows) => rows,
-        Err(error) => {
-            super::complain_of(&error);
-            return error.exit_code();
-        }
-    };
-    let exact = rows.iter().all(Row::is_exact);
+fn conclude(arguments: &Arguments, Ended { mut rows, error }: Ended, scratch: Option<Scratch>) -> u8 {
+    let differs = !rows.iter().all(Row::is_exact);
     // What differs is to be looked at.
     let kept = match scratch {
-        Some(scratch) if !exact => Some(scratch.keep()),
+        Some(scratch) if differs => Some(scratch.keep()),
         Some(_) => None,
         None => arguments.out.clone(),
     };
@@ -213,7 +215,8 @@ fn conclude(arguments: &Arguments, ended: Result<Vec<Row>, SelftestError>, scrat
         rows.iter_mut().for_each(|row| row.record = None);
     }
     if arguments.json {
-        let conclusion = Conclusion { seed: arguments.seed, exact, rows: &rows, records: kept.as_deref() };
+        let (exact, said) = (!differs && error.is_none(), error.as_ref().map(ToString::to_string));
+        let conclusion = Conclusion { seed: arguments.seed, exact, rows: &rows, error: said, records: kept.as_deref() };
         match serde_json::to_string(&conclusion) {
             Ok(text) => super::say(text),
             Err(error) => {
@@ -221,12 +224,19 @@ fn conclude(arguments: &Arguments, ended: Result<Vec<Row>, SelftestError>, scrat
                 return super::ENVIRONMENT;
             }
         }
-    } else {
+    } else if differs || error.is_none() {
         let gap = if arguments.quiet { "" } else { "\n" };
         super::say(format_args!("{gap}{}", table::conclusion(&rows)));
         if let Some(path) = kept.filter(|_| !arguments.quiet) {
             super::say(format_args!("records: {}", path.display()));
         }
     }
-    if exact { 0 } else { DIFFERS }
+    if let Some(error) = &error {
+        super::complain_of(error);
+    }
+    match error.as_ref().map(SelftestError::exit_code) {
+        Some(super::run::INTERRUPTED) => super::run::INTERRUPTED,
+        _ if differs => DIFFERS,
+        code => code.unwrap_or(0),
+    }
 }

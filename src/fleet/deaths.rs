@@ -36,15 +36,15 @@ pub struct DeathCount {
 pub struct Deaths(Mutex<BTreeMap<DeathKind, DeathCount>>);
 
 impl Deaths {
-    /// Counts the dead letters among deliveries.
-    pub fn note(&self, deliveries: &Deliveries, readings: impl Iterator<Item = Reading>, shared: &Shared) {
+    /// Counts the dead letters among deliveries; the reading of each that came for the first time.
+    pub fn note(&self, deliveries: &Deliveries, readings: impl Iterator<Item = Option<Reading>>, shared: &Shared) {
         if deliveries.iter().all(|(delivery, _)| delivery.death.is_none()) {
             return;
         }
         let observed_us = shared.clock.unix_us(shared.clock.now_us());
         let mut deaths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for ((delivery, _), reading) in deliveries.iter().zip(readings) {
-            let (Some(death), Reading::Ours(stamp)) = (&delivery.death, reading) else { continue };
+            let (Some(death), Some(Reading::Ours(stamp))) = (&delivery.death, reading) else { continue };
             let kind = DeathKind { from: death.queue.clone(), found_in: delivery.queue, reason: death.reason.clone() };
             let counted = deaths.entry(kind).or_insert_with(|| DeathCount { count: 0, times: histogram() });
             counted.count += 1;

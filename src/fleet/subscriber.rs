@@ -156,10 +156,11 @@ impl SubscriberTask {
         }
     }
 
-    /// The same, which applies an effect for each message: by a session for each destination of the ledger.
+    /// The same, which applies an effect for each message: by a session for each destination of the ledger. `beside` are
+    /// sessions of its member that nothing is handed to by this task, and that its death ends like its own.
     #[must_use]
-    pub fn with_effects(mut self, sessions: Vec<(u32, Session)>) -> Self {
-        self.effects = (!sessions.is_empty()).then(|| effects::Effects::new(sessions));
+    pub fn with_effects(mut self, sessions: Vec<(u32, Session)>, beside: Vec<Session>) -> Self {
+        self.effects = (!sessions.is_empty()).then(|| effects::Effects::new(sessions, beside));
         self
     }
 
@@ -179,6 +180,8 @@ impl SubscriberTask {
         loop {
             let connection_lost = failed.as_ref().filter(|(_, error)| !error.is_channel_only());
             let lost = connection_lost.map(|(generation, error)| (*generation, error));
+            // Here, and not where it failed: its member may have died since.
+            self.forget_where_dead();
             if self.member.revive(&mut self.stage).await.is_err() {
                 break;
             }
@@ -204,7 +207,6 @@ impl SubscriberTask {
             self.slot.journal_notices(&*held.connection);
             let Err(error) = outcome else { break };
             self.member.has_channel(false);
-            self.forget_where_dead();
             // What was worked off but not acked comes again: it was not consumed.
             self.forget_unacked();
             if error.is_final() {
@@ -273,8 +275,12 @@ impl SubscriberTask {
         self.journal(&mut batch);
         self.hold(batch.arrivals.len() as i64);
         let size = self.ack_size();
+        // A message pays for what faults of the fleet ask of it only where there are some.
+        let is_planned = self.member.is_planned();
         for (((delivery, _), arrival), seen) in batch.deliveries.iter().zip(&batch.arrivals).zip(&batch.seen) {
-            self.step(&mut *link, CrashPoint::BeforeEffect, arrival, *seen == Seen::First).await?;
+            if is_planned {
+                self.step(&mut *link, CrashPoint::BeforeEffect, arrival, *seen == Seen::First).await?;
+            }
             if self.worker.is_some() && self.effects.is_none() {
                 self.write_down();
                 if self.work().await.is_err() {
@@ -287,14 +293,19 @@ impl SubscriberTask {
             if self.effects.is_some() {
                 self.owe(arrival, is_first).await?;
             }
-            self.step(&mut *link, CrashPoint::AfterEffect, arrival, is_first).await?;
+            if is_planned {
+                self.step(&mut *link, CrashPoint::AfterEffect, arrival, is_first).await?;
+            }
             self.last_tag = delivery.tag;
             self.to_ack.push(Done { destination: arrival.destination, reading: arrival.reading, is_first });
             if self.to_ack.len() >= size {
                 if self.effects.is_some() && !self.commit(link).await? {
                     return Ok(());
                 }
-                self.ack_and_live(link).await?;
+                match is_planned {
+                    true => self.ack_and_live(link).await?,
+                    false => self.ack(link)?,
+                }
             }
         }
         if self.fleet.ack == AckPlan::Auto {
@@ -370,7 +381,9 @@ impl SubscriberTask {
         self.meters
             .end_to_end_from_send
             .record(stamps.map(|(stamp, at)| sample(stamp.intended_us, sent_us(&stamp), at)));
-        self.shared.deaths.note(deliveries, arrivals.iter().map(|arrival| arrival.reading), &self.shared);
+        // Another attempt at a dead letter is no other dead letter.
+        let dead = arrivals.iter().zip(seen).map(|(arrival, seen)| (*seen == Seen::First).then_some(arrival.reading));
+        self.shared.deaths.note(deliveries, dead, &self.shared);
     }
 
     /// Settles what is worked off.

@@ -62,6 +62,17 @@ pub enum StoreError {
         /// What the server, the network or the client said, with its causes.
         reason: String,
     },
+    /// PostgreSQL took a connection, and then said nothing.
+    #[error(
+        "could not {action} in the PostgreSQL store: the server did not answer within {within:?}; see whether it still \
+         runs, or holds locks"
+    )]
+    Silent {
+        /// What was tried.
+        action: &'static str,
+        /// How long it was given.
+        within: Duration,
+    },
     /// No PostgreSQL on this machine.
     #[error(
         "found no PostgreSQL server in {searched}\ninstall it (Debian: `sudo apt-get install postgresql`; `make test` \

@@ -1,6 +1,7 @@
-//! No store, and a store in the memory of each member. The effects are in a world outside of both, which survives.
+//! No store, and a store in the memory of each member, which all of its sessions share. The effects are in a world
+//! outside of both, which survives.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,13 +16,23 @@ pub(super) struct World {
     effects: Arc<Mutex<Audit>>,
     /// How long members remember; none: they keep no ids at all.
     memory: Option<Option<u64>>,
+    /// What each member's process has in its memory, by the member's number.
+    processes: Mutex<BTreeMap<usize, Arc<Mutex<Process>>>>,
 }
 
-/// One member's process.
+/// One session of a member's process.
 #[derive(Debug)]
 pub(super) struct Member {
     effects: Arc<Mutex<Audit>>,
-    seen: Option<Seen>,
+    process: Option<Arc<Mutex<Process>>>,
+}
+
+/// A member's process, and those that take its place.
+#[derive(Debug)]
+struct Process {
+    /// How often it has died.
+    deaths: u64,
+    seen: Seen,
 }
 
 #[derive(Debug)]
@@ -37,11 +48,15 @@ enum Seen {
 
 impl World {
     pub(super) fn new(memory: Option<Option<u64>>) -> Self {
-        Self { effects: Arc::default(), memory }
+        Self { effects: Arc::default(), memory, processes: Mutex::default() }
     }
 
-    pub(super) fn member(&self) -> Member {
-        Member { effects: Arc::clone(&self.effects), seen: self.memory.map(Seen::nothing) }
+    pub(super) fn member(&self, number: usize) -> Member {
+        let process = self.memory.map(|window_us| {
+            let new = || Arc::new(Mutex::new(Process { deaths: 0, seen: Seen::nothing(window_us) }));
+            Arc::clone(lock(&self.processes).entry(number).or_insert_with(new))
+        });
+        Member { effects: Arc::clone(&self.effects), process }
     }
 
     pub(super) fn audit(&self) -> Audit {
@@ -49,22 +64,23 @@ impl World {
     }
 }
 
-fn lock(effects: &Mutex<Audit>) -> MutexGuard<'_, Audit> {
-    effects.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Member {
     pub(super) fn keeps_no_ids(&self) -> bool {
-        self.seen.is_none()
+        self.process.is_none()
     }
 
     pub(super) fn crash(&mut self) {
-        if let Some(seen) = &mut self.seen {
-            *seen = Seen::nothing(match seen {
-                Seen::Forever(_) => None,
-                Seen::For { window_us, .. } => Some(*window_us),
-            });
-        }
+        let Some(process) = &self.process else { return };
+        let Process { deaths, seen } = &mut *lock(process);
+        *deaths += 1;
+        *seen = Seen::nothing(match seen {
+            Seen::Forever(_) => None,
+            Seen::For { window_us, .. } => Some(*window_us),
+        });
     }
 
     /// Applies every delivery; says whether the member is still alive.
@@ -88,7 +104,12 @@ impl Member {
     {
         let Batch { mut ids, now_us } = batch;
         let handled = ids.len();
-        ids.retain(|id| !self.seen.as_ref().is_some_and(|seen| seen.knows(*id, now_us)));
+        let mut begun_after = 0;
+        if let Some(process) = &self.process {
+            let process = lock(process);
+            begun_after = process.deaths;
+            ids.retain(|id| !process.seen.knows(*id, now_us));
+        }
         if ask(&mut hook, Step::BeforeEffect).await == Next::Die {
             return None;
         }
@@ -96,9 +117,13 @@ impl Member {
         if ask(&mut hook, Step::AfterEffect).await == Next::Die {
             return None;
         }
-        if let Some(seen) = &mut self.seen {
-            seen.record(&ids, now_us);
-            seen.forget(now_us, removed_max(handled));
+        if let Some(process) = &self.process {
+            let Process { deaths, seen } = &mut *lock(process);
+            // What another session's crash has ended meanwhile does not write into the memory of its successor.
+            if *deaths == begun_after {
+                seen.record(&ids, now_us);
+                seen.forget(now_us, removed_max(handled));
+            }
         }
         (ask(&mut hook, Step::AfterRecord).await == Next::GoOn).then_some(ids)
     }
@@ -110,10 +135,10 @@ impl Member {
 
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
-        match &self.seen {
-            None => 0,
-            Some(Seen::Forever(ids)) => ids.len() as usize,
-            Some(Seen::For { at_us, order, .. }) => at_us.len().max(order.len()),
+        let Some(process) = &self.process else { return 0 };
+        match &lock(process).seen {
+            Seen::Forever(ids) => ids.len() as usize,
+            Seen::For { at_us, order, .. } => at_us.len().max(order.len()),
         }
     }
 }

@@ -65,7 +65,7 @@ pub enum Discipline {
 pub enum StoreKind {
     /// Nowhere: every delivery is applied.
     None,
-    /// In the member's own process, lost when it crashes. The effects are outside of it, and survive.
+    /// In the member's own process, whose sessions all share it; lost when it crashes. The effects are outside of it, and survive.
     Memory,
     /// In a SQLite file, together with the effects.
     Sqlite {
@@ -147,13 +147,13 @@ impl Effects {
         Ok(Self { store })
     }
 
-    /// A session for a member: a connection of its own, or a memory of its own.
+    /// A session for a member: a connection of its own. The memory of a member is one, however many sessions it has.
     ///
     /// # Errors
     /// Where the store cannot be reached.
     pub async fn session(&self, member: usize) -> Result<Session, StoreError> {
         Ok(Session::new(match &self.store {
-            Store::Memory(world) => session::Member::Memory(world.member()),
+            Store::Memory(world) => session::Member::Memory(world.member(member)),
             Store::Sqlite(store) => session::Member::Sqlite(store.member(member).await?),
             Store::Postgres(store) => session::Member::Postgres(Box::new(store.member(member).await?)),
         }))

@@ -17,7 +17,12 @@ use super::session::{Batch, Next, Step, ask};
 use super::{Audit, Discipline, EffectId, Tables, cutoff_us, effect, removed_max, sql_integer};
 use crate::endpoint::Secret;
 
+/// How long a connection may take, all that is said to open it included.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+/// How long a statement may take: as long as SQLite waits for a lock, which is what takes long here too.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
+/// How long the tables may take to go.
+const REMOVED_WITHIN: Duration = Duration::from_secs(15);
 
 /// The tables, and the server where it is ours.
 #[derive(Debug)]
@@ -74,11 +79,29 @@ pub(super) fn config(url: &Secret) -> Result<Config, StoreError> {
     Ok(config)
 }
 
+/// Waits for what PostgreSQL is asked for, but not for ever: a server may take a connection, and never answer.
+async fn answered<T>(
+    action: &'static str,
+    within: Duration,
+    asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(within, asked).await {
+        Ok(answer) => answer.map_err(StoreError::postgres(action)),
+        Err(_) => Err(StoreError::Silent { action, within }),
+    }
+}
+
+/// The same for a statement of a batch.
+async fn step<T>(asked: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, StoreError> {
+    answered("handle a batch", ANSWERED_WITHIN, asked).await
+}
+
 /// Connects; the server shows `name` as part of the application's.
 pub(super) async fn connect(config: &Config, name: &str) -> Result<Link, StoreError> {
     let mut config = config.clone();
     config.application_name(format!("lurcher {name}"));
-    let (client, connection) = config.connect(NoTls).await.map_err(StoreError::postgres("open a connection"))?;
+    let connecting = answered("open a connection", CONNECTED_WITHIN, config.connect(NoTls));
+    let (client, connection) = connecting.await?;
     // How it ends, its client learns with the next statement.
     let task = tokio::spawn(async move { drop(connection.await) });
     Ok(Link { client, task })
@@ -112,7 +135,7 @@ impl Store {
         if window_us.is_some() {
             schema += &format!("CREATE INDEX {processed}_at ON {processed} (at_us);");
         }
-        link.client.batch_execute(&schema).await.map_err(StoreError::postgres("create the tables"))
+        answered("create the tables", ANSWERED_WITHIN, link.client.batch_execute(&schema)).await
     }
 
     pub(super) async fn member(&self, member: usize) -> Result<Member, StoreError> {
@@ -173,7 +196,7 @@ async fn drop_tables(config: &Config, tables: &Tables) -> Result<(), StoreError>
     let link = connect(config, "removal").await?;
     // A member that was cut off in a transaction holds the tables until the server notices, which is soon.
     let statements = format!("SET lock_timeout = '10s'; DROP TABLE {processed}, {effects};");
-    link.client.batch_execute(&statements).await.map_err(StoreError::postgres("drop the tables"))
+    answered("drop the tables", REMOVED_WITHIN, link.client.batch_execute(&statements)).await
 }
 
 fn columns(row: &Row) -> Result<(i64, i64), tokio_postgres::Error> {
@@ -283,8 +306,9 @@ impl Member {
 
     async fn connect(&self) -> Result<(Link, Prepared), StoreError> {
         let link = connect(&self.config, &self.name).await?;
-        let prepared = Prepared::on(&link.client, &self.tables).await;
-        Ok((link, prepared.map_err(StoreError::postgres("prepare the statements"))?))
+        let preparing = Prepared::on(&link.client, &self.tables);
+        let prepared = answered("prepare the statements", CONNECTED_WITHIN, preparing).await?;
+        Ok((link, prepared))
     }
 
     /// The ids whose effects were applied; none where the member died.
@@ -301,12 +325,11 @@ impl Member {
             Some(linked) if !linked.0.client.is_closed() => linked,
             _ => self.connect().await?,
         };
-        let failed = StoreError::postgres("handle a batch");
         let applied = match self.tables.discipline {
             Discipline::OneTransaction => self.one_transaction(&link.client, &prepared, &batch, &mut hook).await,
             Discipline::CheckThenAct => self.check_then_act(&link.client, &prepared, &batch, &mut hook).await,
         };
-        let applied = applied.map_err(failed)?;
+        let applied = applied?;
         self.link = applied.is_some().then_some((link, prepared));
         Ok(applied)
     }
@@ -317,23 +340,23 @@ impl Member {
         prepared: &Prepared,
         batch: &Batch,
         hook: &mut Option<F>,
-    ) -> Result<Option<Vec<EffectId>>, tokio_postgres::Error>
+    ) -> Result<Option<Vec<EffectId>>, StoreError>
     where
         F: FnMut(Step) -> Fut,
         Fut: Future<Output = Next>,
     {
         // A server's own default may be stricter, and would refuse what waits for another member.
-        client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-        let fresh = prepared.record(client, &batch.ids, batch.now_us, &self.tables).await?;
+        step(client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")).await?;
+        let fresh = step(prepared.record(client, &batch.ids, batch.now_us, &self.tables)).await?;
         if ask(hook, Step::BeforeEffect).await == Next::Die {
             return Ok(None);
         }
-        prepared.apply(client, &fresh).await?;
+        step(prepared.apply(client, &fresh)).await?;
         if ask(hook, Step::AfterEffect).await == Next::Die {
             return Ok(None);
         }
-        prepared.forget(client, batch, &self.tables).await?;
-        client.batch_execute("COMMIT").await?;
+        step(prepared.forget(client, batch, &self.tables)).await?;
+        step(client.batch_execute("COMMIT")).await?;
         Ok((ask(hook, Step::AfterRecord).await == Next::GoOn).then_some(fresh))
     }
 
@@ -343,21 +366,21 @@ impl Member {
         prepared: &Prepared,
         batch: &Batch,
         hook: &mut Option<F>,
-    ) -> Result<Option<Vec<EffectId>>, tokio_postgres::Error>
+    ) -> Result<Option<Vec<EffectId>>, StoreError>
     where
         F: FnMut(Step) -> Fut,
         Fut: Future<Output = Next>,
     {
-        let fresh = prepared.look_up(client, batch, &self.tables).await?;
+        let fresh = step(prepared.look_up(client, batch, &self.tables)).await?;
         if ask(hook, Step::BeforeEffect).await == Next::Die {
             return Ok(None);
         }
-        prepared.apply(client, &fresh).await?;
+        step(prepared.apply(client, &fresh)).await?;
         if ask(hook, Step::AfterEffect).await == Next::Die {
             return Ok(None);
         }
-        prepared.record(client, &fresh, batch.now_us, &self.tables).await?;
-        prepared.forget(client, batch, &self.tables).await?;
+        step(prepared.record(client, &fresh, batch.now_us, &self.tables)).await?;
+        step(prepared.forget(client, batch, &self.tables)).await?;
         Ok((ask(hook, Step::AfterRecord).await == Next::GoOn).then_some(fresh))
     }
 }

@@ -36,7 +36,7 @@ pub enum Next {
     Die,
 }
 
-/// A member's own connection to the store, or its own memory.
+/// A connection of a member's own to the store, or its own memory.
 #[derive(Debug)]
 pub struct Session {
     member: Member,
@@ -119,6 +119,16 @@ impl Session {
     pub fn crash(&mut self) {
         match &mut self.member {
             Member::Memory(member) => member.crash(),
+            Member::Sqlite(member) => member.crash(),
+            Member::Postgres(member) => member.crash(),
+        }
+    }
+
+    /// The connection goes with the member's process, whose memory another session's [`Session::crash`] has ended: once
+    /// for each death, or it would end that of the process which took its place.
+    pub fn cut(&mut self) {
+        match &mut self.member {
+            Member::Memory(_) => {}
             Member::Sqlite(member) => member.crash(),
             Member::Postgres(member) => member.crash(),
         }

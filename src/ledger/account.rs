@@ -71,7 +71,8 @@ pub struct QueueAccount {
     pub consumed: u64,
     /// Distinct messages that left for a dead-letter exchange and were seen where it leads, by `x-death` reason.
     pub dead_lettered: BTreeMap<String, u64>,
-    /// Distinct messages removed by a rule of the topology: a time to live or a length limit.
+    /// Distinct messages removed by a rule of the topology: a time to live, a length limit, or, where there is
+    /// no dead-letter exchange, a delivery limit or the consumers that rejected them.
     pub removed_by_rule: u64,
     /// Of these, how many no counter of the broker bears out, because none could be read.
     pub removed_unverified: u64,
@@ -121,6 +122,11 @@ impl QueueAccount {
     /// Messages dead-lettered from here, for any reason.
     pub fn dead_lettered_total(&self) -> u64 {
         self.dead_lettered.values().sum()
+    }
+
+    /// Copies that a rule of the topology removed, and no consumer did: when, nobody saw.
+    pub fn removed_unseen(&self) -> u64 {
+        self.removed_by_rule.saturating_sub(self.rejected)
     }
 
     /// Right side less left side of the conservation: 0 where the books balance.

@@ -3,6 +3,8 @@
 //! A consumer owes exactly one effect for each copy that came to its queue, but for those that left for a dead-letter
 //! exchange, were removed by a rule or are still there: that is for those that it consumed, and those that are lost.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Texts, Violation, ViolationClass};
@@ -55,6 +57,10 @@ pub struct Beyond<'a> {
     pub sequences: Box<dyn Iterator<Item = u64> + 'a>,
 }
 
+/// What can be wrong with an effect.
+const CLASSES: [ViolationClass; 3] =
+    [ViolationClass::EffectRepeated, ViolationClass::EffectMissing, ViolationClass::EffectUnknown];
+
 /// An effect that is not as it should be.
 struct Wrong {
     class: ViolationClass,
@@ -71,6 +77,8 @@ struct Finder<'a> {
     /// the oldest first.
     removed: u64,
     wrong: Vec<Wrong>,
+    /// How many more may be listed, by class: all destinations together have one limit.
+    unlisted: BTreeMap<ViolationClass, usize>,
 }
 
 impl Ledger {
@@ -102,7 +110,12 @@ impl Ledger {
     ) {
         let Some(lost) = account.queues.get(destination as usize).map(|queue| queue.lost) else { return };
         let removed = self.missing_at(destination).saturating_sub(lost);
-        let mut finder = Finder { applied, counts: EffectsAccount::default(), removed, wrong: Vec::new() };
+        let unlisted = CLASSES.map(|class| {
+            let listed = account.violations.iter().filter(|violation| violation.class == class).count();
+            (class, LISTED_PER_CLASS.saturating_sub(listed))
+        });
+        let (counts, wrong) = (EffectsAccount::default(), Vec::new());
+        let mut finder = Finder { applied, counts, removed, wrong, unlisted: unlisted.into() };
         for (publisher, book) in self.numbered_books() {
             for (first, chunk) in book.chunks() {
                 for sequence in first..book.next.min(first + CHUNK as u64) {
@@ -228,13 +241,8 @@ impl Finder<'_> {
     }
 
     fn note(&mut self, class: ViolationClass, publisher: u16, sequence: u64, times: Option<u32>) {
-        let listed = match class {
-            ViolationClass::EffectRepeated => self.counts.repeated,
-            ViolationClass::EffectMissing => self.counts.missing,
-            _ => 0,
-        };
-        // What is unknown is rare, and is limited where it is found.
-        if listed <= LISTED_PER_CLASS as u64 {
+        if let Some(left) = self.unlisted.get_mut(&class).filter(|left| **left > 0) {
+            *left -= 1;
             self.wrong.push(Wrong { class, publisher, sequence, times });
         }
     }
@@ -242,7 +250,7 @@ impl Finder<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use proptest::prelude::*;
@@ -397,6 +405,26 @@ mod tests {
         let account = account(&ledger, removed, 0, &Rows([((0, 6), 1), ((0, 7), 1), ((0, 8), 1)].into()));
         assert_eq!((account.queues[0].removed_by_rule, account.queues[0].lost), (4, 2));
         assert_eq!(account.queues[0].effects.unwrap(), EffectsAccount { applied: 3, missing: 2, ..Default::default() });
+    }
+
+    #[test]
+    fn all_destinations_together_are_listed_up_to_one_limit_and_counted_without_one() {
+        let (sent, ledger) = (60_000u64, ledger(60_000, &[]));
+        let mut account = ledger.account(&Evidence { foretold: &Plain, removed: nothing_removed(), audited: true });
+        account.violations.clear();
+        account.violations_total = 0;
+        // Nothing was applied; then all was, for messages that never came there.
+        for destination in [0, 1] {
+            ledger.account_effects(&mut account, destination, &Rows::default(), &Plain);
+        }
+        let rows = Rows((0..sent).map(|sequence| ((0, sequence), 1)).collect());
+        for _ in 0..2 {
+            ledger.account_effects(&mut account, 2, &rows, &Plain);
+        }
+        let listed = |class| account.violations.iter().filter(|violation| violation.class == class).count();
+        let classes = [ViolationClass::EffectMissing, ViolationClass::EffectUnknown];
+        assert_eq!(classes.map(listed), [LISTED_PER_CLASS; 2]);
+        assert_eq!(account.violations_total, sent * 9 / 10 + sent + 2 * sent);
     }
 
     proptest! {

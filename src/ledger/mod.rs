@@ -52,6 +52,14 @@ pub struct Destination {
     pub may_skip_head: bool,
 }
 
+impl Destination {
+    /// Copies that are gone because consumers rejected them, of the destination's `account`.
+    fn rejected_for_good(&self, account: &QueueAccount) -> u64 {
+        // With a dead-letter exchange they have to turn up where that leads.
+        if self.rules.contains(&Rule::Rejected) { account.rejected } else { 0 }
+    }
+}
+
 /// A rule by which a queue removes messages and leaves no trace of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
@@ -129,6 +137,8 @@ pub struct Running {
     pub consumed: u64,
     /// Copies dead-lettered, as far as they were seen.
     pub dead_lettered: u64,
+    /// See [`Ledger::backlog`].
+    pub backlog: u64,
     /// Repeated deliveries.
     pub duplicates: u64,
     /// Messages that wait for the broker's answer.
@@ -419,16 +429,21 @@ impl Ledger {
             running.dead_lettered += account.dead_lettered_total();
             running.duplicates += account.republished + account.redelivered + account.unflagged;
         }
+        running.backlog = self.backlog();
         running
     }
 
-    /// Copies published and neither consumed nor dead-lettered so far. Takes no publisher's lock.
+    /// Copies published and neither consumed, dead-lettered nor rejected for good so far. What the broker removes or
+    /// refuses by itself is not known before the end, and stays in it. Takes no publisher's lock.
     pub fn backlog(&self) -> u64 {
-        let gone = |tally: &Mutex<Tally>| {
+        let (mut came, mut gone) = (self.routed.load(Ordering::Relaxed), 0);
+        for (tally, about) in self.tallies.iter().zip(&self.destinations) {
             let account = &lock(tally).account;
-            account.consumed + account.dead_lettered_total()
-        };
-        self.routed.load(Ordering::Relaxed).saturating_sub(self.tallies.iter().map(gone).sum())
+            // A dead letter is a copy of the queue that it came to, as is what strayed there.
+            came += account.routed + account.misrouted;
+            gone += account.consumed + account.dead_lettered_total() + about.rejected_for_good(account);
+        }
+        came.saturating_sub(gone)
     }
 
     /// Messages that wait for the broker's answer. Takes each publisher's lock.

@@ -68,7 +68,9 @@ pub struct FaultCost {
     /// neither was steady, or one was not back before the load ended.
     #[serde(default)]
     pub rate_restored_after_us: Option<u64>,
-    /// Most copies that were published and not yet consumed, in the 5 s before it.
+    /// Most copies that were published and neither consumed, dead-lettered nor rejected yet, in the 5 s before it. None
+    /// where copies left nobody knows when (removed by a time to live, a length or a delivery limit, or nacked), and where
+    /// it depends on when copies were lost whether they were drained.
     #[serde(default)]
     pub backlog_before: Option<u64>,
     /// Most of them from its start to when it was drained, and at least to the end of its window.

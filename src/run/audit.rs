@@ -77,7 +77,7 @@ impl Auditor<'_> {
             }
             quiet += 1;
             // All copies are accounted for, or nothing has moved for a while.
-            if quiet >= QUIET_LOOKS || running.consumed + running.dead_lettered >= running.routed {
+            if quiet >= QUIET_LOOKS || running.backlog == 0 {
                 return;
             }
         }
@@ -199,7 +199,7 @@ impl Auditor<'_> {
             found.extend(here.iter().map(|destination| Arrival { destination: *destination, ..first.clone() }));
         }
         shared.ledger.found(&found);
-        shared.deaths.note(deliveries, readings.into_iter(), shared);
+        shared.deaths.note(deliveries, readings.into_iter().map(Some), shared);
         deliveries.clear();
     }
 }

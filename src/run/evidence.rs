@@ -143,7 +143,10 @@ impl Evidence<'_> {
         let mut rows = self.ending.faults.clone();
         let totals = totals(account, 0, 0);
         costs::attribute(&mut rows, account, totals.lost, totals.possibly_lost);
-        self.ending.seen.write(&mut rows, self.ending.load_ended_us, totals.lost + totals.possibly_lost);
+        let is_unseen = account.queues.iter().any(|queue| queue.removed_unseen() > 0)
+            || account.publishers.iter().any(|publisher| publisher.nacked > 0);
+        let gone = totals.lost + totals.possibly_lost;
+        self.ending.seen.write(&mut rows, self.ending.load_ended_us, gone, is_unseen);
         rows
     }
 

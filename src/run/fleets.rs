@@ -152,7 +152,8 @@ impl Fleets {
             let task = SubscriberTask::new(shared, seat, &fleet, me, meters, of, queue);
             let sessions = stores.sessions(&fleet, subscriber).await;
             let failed = |error| RunError::Store { fleet: fleet.name.clone(), source: Box::new(error) };
-            let task = task.with_effects(sessions.map_err(failed)?);
+            let (sessions, beside) = sessions.map_err(failed)?;
+            let task = task.with_effects(sessions, beside);
             let (told, tell) = oneshot::channel();
             self.tasks.spawn_on(task.run(told), self.threads.of(placed + subscriber.connection as usize));
             ready.push(tell);

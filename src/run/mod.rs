@@ -158,6 +158,7 @@ struct Run<'a> {
 async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result<Record, RunError> {
     let log = std::mem::replace(&mut job.log, Box::new(std::io::sink()));
     let run = Run::new(&job, broker, course);
+    // Given up at an interrupt, what was opened by then is removed as it is dropped.
     let stores = tokio::select! {
         stores = Stores::open(&job, run.shared.run, &run.destinations) => stores?,
         () = run.interruption() => return Err(RunError::Interrupted),
@@ -201,7 +202,7 @@ async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result
     fleets.left(LEAVE_WITHIN).await;
     fleets.close().await;
     drivers.stop().await;
-    let effects = if outcome.is_ok() { stores.read().await } else { Vec::new() };
+    let effects = if outcome.is_ok() { stores.read(run.interruption()).await } else { Vec::new() };
     for error in stores.close().await {
         course.note(format!("could not clean up: {error}")).await;
     }
@@ -456,8 +457,8 @@ impl StopWatch {
         let running = run.shared.ledger.running();
         let moved = (running.published - running.pending, running.consumed);
         // A queue that fills as fast as it empties is not empty: nothing more may have come either.
-        let all_consumed = running.routed > 0 && running.consumed + running.dead_lettered >= running.routed;
-        let empty = all_consumed && running.routed == self.routed;
+        let all_gone = running.routed > 0 && running.backlog == 0;
+        let empty = all_gone && running.routed == self.routed;
         self.routed = running.routed;
         let idle = moved == self.moved;
         self.moved = moved;

@@ -177,16 +177,20 @@ impl Looks {
     }
 
     /// Writes into each row how it was recovered from, once it is known what was lost: `gone` copies in all. The load
-    /// ended at `load_end_us`.
-    pub(super) fn write(&self, rows: &mut [FaultRow], load_end_us: u64, gone: u64) {
+    /// ended at `load_end_us`. Copies that left the queues `unseen`, nobody knows when, leave no backlog to speak of.
+    pub(super) fn write(&self, rows: &mut [FaultRow], load_end_us: u64, gone: u64, unseen: bool) {
         let end_us = self.taken.last().map_or(0, |look| look.at_us);
         for place in 0..rows.len() {
-            let gone = lost_near(rows, place).unwrap_or(gone);
+            let (least, most) = lost_near(rows, place, gone);
             let row = &mut rows[place];
             let (Some(started), Some(cost)) = (row.started_us, &mut row.cost) else { continue };
             let undone = row.undone_us.unwrap_or(end_us);
             let times = Times { started, undone, until: cost.until_us, load_end: load_end_us };
-            let recovery = self.recovery(times, gone);
+            let mut recovery = self.recovery(times, most);
+            let is_sure = least == most || self.recovery(times, least).drained_us == recovery.drained_us;
+            if unseen || !is_sure {
+                (recovery.backlog_before, recovery.drained_us) = (None, None);
+            }
             let after = |at_us: Option<u64>| at_us.map(|at_us| at_us.saturating_sub(undone));
             let whole = |per_s: Option<f64>| per_s.map(|per_s| per_s.round() as u64);
             cost.confirmed_before_per_s = whole(recovery.answered_per_s);
@@ -206,14 +210,16 @@ impl Looks {
     }
 }
 
-/// Copies lost that may have been part of the backlog after a fault: those put down to it, and to faults whose windows meet
-/// its own. None where they are not put down to any.
-fn lost_near(rows: &[FaultRow], place: usize) -> Option<u64> {
+/// Fewest and most copies that were lost since a fault began, and so were in the backlog after it and not in the one
+/// before: those put down to it, and with them those of faults whose windows meet its own, which may have been lost
+/// before or after. Where they are put down to none, any of `all` may be among them.
+fn lost_near(rows: &[FaultRow], place: usize, all: u64) -> (u64, u64) {
     let window = |row: &FaultRow| Some((row.started_us?, row.cost.as_ref()?.until_us));
-    let (from, until) = window(&rows[place])?;
+    let Some((from, until)) = window(&rows[place]) else { return (0, all) };
+    let lost = |row: &FaultRow| row.cost.as_ref().and_then(|cost| Some(cost.lost? + cost.possibly_lost?));
     let meets = |row: &&FaultRow| window(row).is_some_and(|(start, end)| start <= until && end >= from);
-    let costs = rows.iter().filter(meets).filter_map(|row| row.cost.as_ref());
-    costs.map(|cost| Some(cost.lost? + cost.possibly_lost?)).sum()
+    let near: Option<u64> = rows.iter().filter(meets).map(lost).sum();
+    lost(&rows[place]).zip(near).unwrap_or((0, all))
 }
 
 #[cfg(test)]
@@ -315,7 +321,7 @@ mod tests {
         };
         let mut rows = [row(1, 10 * S, 17 * S), FaultRow { id: 2, ..FaultRow::default() }, row(3, S, 8 * S)];
         let looks = looks(&[(10.0, 1000.0, 1000.0), (4.0, 1000.0, 0.0), (8.0, 1000.0, 1500.0), (18.0, 1000.0, 1000.0)]);
-        looks.write(&mut rows, 40 * S, 0);
+        looks.write(&mut rows, 40 * S, 0, false);
         let cost = rows[0].cost.as_ref().unwrap();
         assert_eq!((cost.rate_restored_after_us, cost.backlog_drained_after_us), (Some(1_600_000), Some(10 * S)));
         assert_eq!((cost.observed_until_us, cost.consumed_before_per_s), (Some(22 * S), Some(1000)));
@@ -333,7 +339,44 @@ mod tests {
             ..FaultRow::default()
         };
         let rows = [row(0, 10, Some(5)), row(8, 20, Some(0)), row(30, 40, Some(70)), row(50, 60, None)];
-        assert_eq!([0, 1, 2, 3].map(|place| lost_near(&rows, place)), [Some(7), Some(7), Some(71), None]);
+        let bounds = [0, 1, 2, 3].map(|place| lost_near(&rows, place, 90));
+        assert_eq!(bounds, [(6, 7), (1, 7), (71, 71), (0, 90)]);
+    }
+
+    /// One fault that stalls consumers for two seconds, and what is written of its backlog where `lost` are put down to it
+    /// and `gone` are lost in all.
+    fn drained(rows: &mut [FaultRow], gone: u64, unseen: bool) -> (Option<u64>, Option<u64>) {
+        let looks = looks(&[(10.0, 1000.0, 1000.0), (2.0, 1000.0, 0.0), (4.0, 1000.0, 1500.0), (24.0, 1000.0, 1000.0)]);
+        looks.write(rows, 40 * S, gone, unseen);
+        let cost = rows[0].cost.as_ref().unwrap();
+        assert_eq!(cost.backlog_peak, 2000);
+        (cost.backlog_before, cost.backlog_drained_after_us)
+    }
+
+    fn stall(lost: Option<u64>) -> FaultRow {
+        FaultRow {
+            started_us: Some(10 * S),
+            undone_us: Some(12 * S),
+            cost: Some(FaultCost { until_us: 20 * S, lost, possibly_lost: lost.map(|_| 0), ..FaultCost::default() }),
+            ..FaultRow::default()
+        }
+    }
+
+    #[test]
+    fn where_it_depends_on_whose_the_losses_were_nothing_is_said() {
+        assert_eq!(drained(&mut [stall(Some(0))], 900, false), (Some(0), Some(4 * S)), "they were others'");
+        assert_eq!(drained(&mut [stall(Some(500))], 900, false), (Some(0), Some(3 * S)));
+        assert_eq!(drained(&mut [stall(None)], 0, false), (Some(0), Some(4 * S)));
+        assert_eq!(drained(&mut [stall(None)], 3000, false), (None, None), "all of them would be as good as drained");
+        let before = FaultRow { started_us: Some(S), ..stall(Some(3000)) };
+        assert_eq!(drained(&mut [stall(Some(0)), before.clone()], 3000, false), (None, None));
+        let apart = FaultRow { cost: before.cost.clone().map(|cost| FaultCost { until_us: 9 * S, ..cost }), ..before };
+        assert_eq!(drained(&mut [stall(Some(0)), apart], 3000, false), (Some(0), Some(4 * S)));
+    }
+
+    #[test]
+    fn copies_that_left_unseen_leave_no_backlog_to_speak_of() {
+        assert_eq!(drained(&mut [stall(Some(0))], 0, true), (None, None));
     }
 
     proptest! {

@@ -198,7 +198,7 @@ impl Sampler {
             consumed: running.consumed,
             planned: self.planned,
             end_to_end_p99_us: self.live.p99_us,
-            backlog: running.routed.saturating_sub(running.consumed + running.dead_lettered),
+            backlog: running.backlog,
             lost: 0,
             duplicates: running.duplicates,
         };

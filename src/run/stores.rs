@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::routes::PlanDestinations;
 use super::{Job, RunError, noting};
 use crate::endpoint::Secret;
@@ -16,6 +18,8 @@ use crate::units::Span;
 
 /// How long reading one store may take.
 const READ_WITHIN: Duration = Duration::from_secs(120);
+/// How long reading all of them may take after an interrupt.
+const READ_AFTER_INTERRUPT: Duration = Duration::from_secs(2);
 
 /// The stores of a run, and the server that several of them share.
 pub(super) struct Stores {
@@ -80,27 +84,41 @@ impl Stores {
         Ok(stores)
     }
 
-    /// The sessions of a subscriber, by destination; none where its fleet has no effects.
+    /// The sessions of a subscriber, none where its fleet has no effects: by destination those of its own queues, and
+    /// those that tell the other queues' memories when its member dies.
     pub(super) async fn sessions(
         &self,
         fleet: &ConsumerFleet,
         subscriber: &Subscriber,
-    ) -> Result<Vec<(u32, Session)>, StoreError> {
-        let mut sessions = Vec::new();
-        let is_its = |store: &&OpenStore| store.row.fleet == fleet.name && subscriber.queues.contains(&store.queue);
-        for store in self.open.iter().filter(is_its) {
-            sessions.push((store.destination, store.effects.session(subscriber.id as usize).await?));
+    ) -> Result<(Vec<(u32, Session)>, Vec<Session>), StoreError> {
+        let (mut sessions, mut beside) = (Vec::new(), Vec::new());
+        let has_memory = fleet.idempotency.as_ref().is_some_and(|plan| plan.store == Store::Memory);
+        for store in self.open.iter().filter(|store| store.row.fleet == fleet.name) {
+            let is_its = subscriber.queues.contains(&store.queue);
+            if is_its || has_memory {
+                let session = store.effects.session(subscriber.member as usize).await?;
+                if is_its { sessions.push((store.destination, session)) } else { beside.push(session) }
+            }
         }
-        Ok(sessions)
+        Ok((sessions, beside))
     }
 
-    /// Reads all of them.
-    pub(super) async fn read(&self) -> Vec<StoreRead> {
+    /// Reads all of them; what has not been read a little after `interruption` is left.
+    pub(super) async fn read(&self, interruption: impl Future<Output = ()>) -> Vec<StoreRead> {
+        let broken_off = async {
+            interruption.await;
+            tokio::time::sleep(READ_AFTER_INTERRUPT).await;
+        };
+        let mut broken_off = std::pin::pin!(broken_off.shared());
         let mut all = Vec::new();
         for OpenStore { row, destination, effects, .. } in &self.open {
-            let audit = match tokio::time::timeout(READ_WITHIN, effects.audit()).await {
-                Ok(audit) => audit.map_err(|error| error.to_string()),
-                Err(_) => Err(format!("it was not read within {READ_WITHIN:?}")),
+            let audit = tokio::select! {
+                biased;
+                audit = tokio::time::timeout(READ_WITHIN, effects.audit()) => match audit {
+                    Ok(audit) => audit.map_err(|error| error.to_string()),
+                    Err(_) => Err(format!("it was not read within {READ_WITHIN:?}")),
+                },
+                () = &mut broken_off => Err("the run was interrupted before it was read".to_owned()),
             };
             let row = StoreRow { error: audit.as_ref().err().cloned(), ..row.clone() };
             all.push(StoreRead { row, destination: *destination, audit: audit.ok() });

@@ -20,4 +20,4 @@ pub use compare::{Row, compare};
 pub use error::SelftestError;
 pub use prediction::{Band, Named, Prediction};
 pub use sabotage::{Order, Sabotage};
-pub use stage::{Event, Options, run};
+pub use stage::{Ended, Event, Options, run};

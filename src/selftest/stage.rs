@@ -59,21 +59,25 @@ pub enum Event {
     Row(Row),
 }
 
+/// How the cases ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// Those that were carried out.
+    pub rows: Vec<Row>,
+    /// What kept one from being carried out, and the rest with it. That something differs is no error.
+    pub error: Option<SelftestError>,
+}
+
 /// Carries out all cases on one broker, which is removed when this returns, and tells each row as it comes.
-///
-/// # Errors
-/// What kept a case from being carried out. That something differs is no error.
-pub async fn run(
-    options: &Options,
-    told: &mpsc::Sender<Event>,
-    interrupt: watch::Receiver<bool>,
-) -> Result<Vec<Row>, SelftestError> {
-    let broker = start_broker(options, told, &interrupt).await?;
-    let rows = Stage { options, broker: &broker, told, interrupt }.all().await;
-    let stopped = broker.stop().await;
-    let rows = rows?;
-    stopped?;
-    Ok(rows)
+pub async fn run(options: &Options, told: &mpsc::Sender<Event>, interrupt: watch::Receiver<bool>) -> Ended {
+    let mut rows = Vec::new();
+    let broker = match start_broker(options, told, &interrupt).await {
+        Ok(broker) => broker,
+        Err(error) => return Ended { rows, error: Some(error) },
+    };
+    let carried_out = Stage { options, broker: &broker, told, interrupt }.all(&mut rows).await;
+    let stopped = broker.stop().await.map_err(SelftestError::from);
+    Ended { rows, error: carried_out.and(stopped).err() }
 }
 
 /// Starts the broker, or gives that up at an interrupt; then nothing of it is left when this returns.
@@ -110,11 +114,11 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    async fn all(&self) -> Result<Vec<Row>, SelftestError> {
+    /// Adds a row for each case, up to one that cannot be carried out.
+    async fn all(&self, rows: &mut Vec<Row>) -> Result<(), SelftestError> {
         let upstream = address(self.broker.endpoint()).await?;
         let facts = self.broker.facts();
         self.tell(Event::Ready(format!("{} {}", facts.product, facts.version))).await;
-        let mut rows = Vec::new();
         for client in &self.options.clients {
             for case in &self.options.cases {
                 if *self.interrupt.borrow() {
@@ -129,7 +133,7 @@ impl Stage<'_> {
                 rows.push(row);
             }
         }
-        Ok(rows)
+        Ok(())
     }
 
     async fn tell(&self, event: Event) {

@@ -63,6 +63,7 @@ impl SubscriberTask {
     pub(super) async fn die(&mut self, link: &mut dyn SubscriberLink, death: Death) -> ClientError {
         // Should that fail, the connection is gone or hangs: then it dies all the same.
         let _ = tokio::time::timeout(FLUSH_WITHIN, link.flush()).await;
+        self.crash_stores();
         self.member.die(death).await
     }
 }

@@ -23,10 +23,21 @@ use crate::stamp::Reading;
 /// A store that fails for so long is gone for good: the run ends.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
+/// A store may take so long for the last batch once it is time to leave: less than a member may take to leave.
+const LAST_WITHIN: Duration = Duration::from_secs(5);
+
+/// Ends when it has been time to leave for so long that no answer of a store is waited for any more.
+async fn left_behind(mut stage: watch::Receiver<Stage>) {
+    reached(&mut stage, Stage::Leave).await;
+    tokio::time::sleep(LAST_WITHIN).await;
+}
+
 /// What a subscriber holds of the stores of its queues.
 pub(super) struct Effects {
     /// By destination of the ledger.
     sessions: Vec<(u32, Session)>,
+    /// What else of its member's memory goes when it dies.
+    beside: Vec<Session>,
     ids: Vec<EffectId>,
     /// What came and is not committed yet, by destination, and whether it came for the first time; where the member may
     /// crash only.
@@ -49,8 +60,8 @@ struct Way<'a> {
 }
 
 impl Effects {
-    pub(super) fn new(sessions: Vec<(u32, Session)>) -> Self {
-        Self { sessions, ids: Vec::new(), fresh: Vec::new() }
+    pub(super) fn new(sessions: Vec<(u32, Session)>, beside: Vec<Session>) -> Self {
+        Self { sessions, beside, ids: Vec::new(), fresh: Vec::new() }
     }
 }
 
@@ -101,13 +112,21 @@ impl SubscriberTask {
         Ok(())
     }
 
-    /// What the member's process knew dies with it.
+    /// Where its member has died, this task's connections to the stores are gone. It begins anew in any case.
     pub(super) fn forget_where_dead(&mut self) {
         let Some(effects) = &mut self.effects else { return };
         effects.fresh.clear();
         if self.member.has_died() {
-            effects.sessions.iter_mut().for_each(|(_, session)| session.crash());
+            effects.sessions.iter_mut().for_each(|(_, session)| session.cut());
         }
+    }
+
+    /// What the member's process knew dies with it: said once for each death, by the task that dies, before another can
+    /// begin anew.
+    pub(super) fn crash_stores(&mut self) {
+        let Some(effects) = &mut self.effects else { return };
+        let sessions = effects.sessions.iter_mut().map(|(_, session)| session);
+        sessions.chain(&mut effects.beside).for_each(Session::crash);
     }
 
     /// Applies and records what is to be acked, for as long as it takes. False where it is time to leave: then nothing is
@@ -117,7 +136,7 @@ impl SubscriberTask {
     /// The member has died.
     pub(super) async fn commit(&mut self, link: &mut dyn SubscriberLink) -> Result<bool, ClientError> {
         let Some(mut effects) = self.effects.take() else { return Ok(true) };
-        let Effects { sessions, ids, fresh } = &mut effects;
+        let Effects { sessions, ids, fresh, .. } = &mut effects;
         let mut outcome = Ok(true);
         for (destination, session) in sessions {
             ids.clear();
@@ -175,9 +194,14 @@ impl SubscriberTask {
         let mut failures = 0;
         loop {
             let hook = move |step| async move { lent.lock().await.step(step).await };
-            let error = match session.handle_with(ids, now_us, hook).await {
-                Ok(Some(_)) => break,
-                Ok(None) => return way.lock().await.dies.take().map_or(Ok(false), Err),
+            let handled = tokio::select! {
+                biased;
+                handled = session.handle_with(ids, now_us, hook) => handled.map(|handled| handled.is_some()),
+                () = left_behind(stage.clone()) => return Ok(false),
+            };
+            let error = match handled {
+                Ok(true) => break,
+                Ok(false) => return way.lock().await.dies.take().map_or(Ok(false), Err),
                 Err(error) => error,
             };
             self.slot.journal(IncidentKind::StoreFailed, error.to_string());

@@ -72,7 +72,7 @@ pub(super) fn questions(html: &mut Html, record: &Record, rows: &[Row]) {
             ("corrupt", "corrupt: checksum does not match"),
             ("misordered", "out of order"),
             ("dead_lettered", "dead-lettered"),
-            ("removed_by_rule", "removed by a rule (TTL, length)"),
+            ("removed_by_rule", "removed by a rule (TTL, length or delivery limit, rejected)"),
             ("left_in_queue", "left in a queue after the drain"),
         ];
         let effects = [
