@@ -24,6 +24,7 @@ pub(super) fn check(scenario: &Scenario, names: &Names<'_>, problems: &mut Probl
         check_stream(&at, consumer, &kinds, problems);
         check_work(&at, consumer, problems);
         failing::check(&at, consumer, &kinds, problems);
+        failing::check_sharing(index, &scenario.consumers, problems);
         check_start(&at, consumer, scenario, problems);
     }
 }
