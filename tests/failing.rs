@@ -83,6 +83,58 @@ fn a_producer_crashes_between_publish_and_confirm() {
 }
 
 #[test]
+fn who_is_away_when_the_load_ends_comes_back_and_its_crash_is_journaled() {
+    let broker = Held::start();
+    // Each answer takes so long that the fault would be over before the member has died.
+    let faults = "[[fault]]\nkind = \"net-latency\"\nfleets = [\"in\"]\ndelay = \"60ms\"\nat = \"0s\"\n\
+                  [[fault]]\nkind = \"consumer-crash\"\npoint = \"after-effect\"\nat = \"1s\"\nfor = \"60s\"\n";
+    let text = scenario("away", "", faults).replace("messages = 1_000\n", "");
+    let record = run(&broker, "wire", &text.replace("duration = \"30s\"", "duration = \"3s\""));
+    let fault = record.faults.iter().find(|row| row.kind == "consumer-crash").expect("the crash");
+    assert_eq!((fault.done, record.totals.disconnects, record.totals.left_in_queue), (1, 1, 0), "{fault:?}");
+    assert!(fault.undone_us.unwrap() >= 3_000_000, "it was to be away until then: {fault:?}");
+    let detected_us = fault.cost.as_ref().unwrap().detected_after_us.expect("it was journaled");
+    assert!(fault.started_us.unwrap() + detected_us < fault.undone_us.unwrap(), "when it happened: {fault:?}");
+}
+
+#[test]
+fn a_producer_that_crashes_in_its_last_batch_sends_the_rest() {
+    let broker = Held::start();
+    let fault = "[[fault]]\nkind = \"producer-crash\"\nat = \"0s\"\npick = { first = 11, times = 1 }\n";
+    let text = scenario("last-batch", "", fault).replace("rate = \"300/s\"\nmessages = 1_000\n", "messages = 100\n");
+    let record = run(&broker, "wire", &text);
+    assert_eq!((record.faults[0].done, record.totals.published, record.totals.consumed), (1, 100, 100));
+}
+
+#[test]
+fn crashes_are_counted_in_batches_and_at_messages_that_failed_before() {
+    let broker = Held::start();
+    let picks = "pick = { first = 4, every = 4, times = 20 }";
+    let batched = scenario("batched", "ack = { batch = 10 }", &crash("after-ack", picks));
+    let record = run(&broker, "wire", &batched);
+    assert_eq!(record.faults[0].done, 20);
+    assert!((1..20).contains(&record.totals.disconnects), "several of a batch are one death: {:?}", record.totals);
+    let message = "message = { publisher = \"out/0\", sequence = 500 }";
+    let failed = scenario("failed-before", "fail = { times = 1 }", &crash("after-effect", message));
+    let record = run(&broker, "wire", &failed);
+    assert_eq!((record.faults[0].done, record.totals.duplicates, repeated(&record)), (1, 1, vec![500]));
+}
+
+#[test]
+fn a_purge_is_a_loss_although_messages_were_rejected_again_and_again() {
+    let broker = Held::start();
+    let reject = "work = \"4ms\"\nfail = { kind = \"permanent\", then = \"reject\" }";
+    let faults = "[[fault]]\nkind = \"cut-before-confirm\"\nat = \"0s\"\npick = { first = 20, every = 20, times = 15 }\n\
+                  [[fault]]\nkind = \"queue-purge\"\nqueue = \"reject-hides\"\nat = \"3s\"\n";
+    let text = scenario("reject-hides", reject, faults).replace("lost = 0", "published = 1_000");
+    let record = run(&broker, "wire", &text);
+    let Totals { lost, removed_by_rule, rejected, republished, .. } = record.totals;
+    // Whatever is not lost was rejected at least once, and those that came again more often.
+    assert!(lost > 0 && lost + removed_by_rule == 1_000 && republished > 0, "{:?}", record.totals);
+    assert!(rejected > removed_by_rule, "{:?}", record.totals);
+}
+
+#[test]
 fn a_crash_that_never_came_makes_the_run_invalid() {
     let broker = Held::start();
     let late = crash("after-ack", "pick = { first = 901, times = 500 }");

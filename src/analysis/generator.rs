@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::phrase::{count, decimal, micros, percent, things};
 use super::{Finding, Weight, is_complete};
 use crate::plan::FaultKind;
-use crate::record::{Phase, Record};
+use crate::record::{FaultRow, Phase, Record};
 
 /// Share of the paced sends that may be late through the generator's own doing.
 const LATE_SHARE_MAX: f64 = 0.01;
@@ -105,13 +105,12 @@ fn shortfall(record: &Record) -> Option<Finding> {
         );
         return Some(Finding::new(Weight::Invalid, sentence));
     }
-    let crashes: u64 =
-        record.faults.iter().filter(|row| row.kind == FaultKind::ProducerCrash.to_string()).map(|row| row.done).sum();
+    let of_producers = |row: &&FaultRow| row.kind == FaultKind::ProducerCrash.to_string();
+    let crashes: u64 = record.faults.iter().filter(of_producers).map(|row| row.done).sum();
     let why = match crashes {
         0 => "the broker did not take the offered load".to_owned(),
-        crashes => {
-            format!("the load was not offered in full, with {} of producers on purpose", things(crashes, "crash"))
-        }
+        // What fell due while they were away is nobody's but theirs.
+        crashes => format!("the load was not offered, and producers died on purpose {}", things(crashes, "time")),
     };
     let sentence = format!(
         "{why}: {offered}; publishers were held up for {} of the time by full \

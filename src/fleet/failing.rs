@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::plan::Plan;
 use crate::plan::failing::{FailThen, Failures, Tried, comes_back};
+use crate::plan::routing::Router;
 use crate::stamp::Stamp;
 
 /// The failures of one fleet.
@@ -45,7 +46,8 @@ impl Failing {
     /// What the fleet of consumers at `fleet` in the plan fails; none where that is nothing.
     pub fn new(plan: &Arc<Plan>, fleet: usize) -> Option<Arc<Self>> {
         let failures = Failures::new(plan, fleet)?;
-        let comes_back = (0..plan.topology.queues.len()).map(|queue| comes_back(&plan.topology, queue)).collect();
+        let (topology, router) = (&plan.topology, Router::new(&plan.topology));
+        let comes_back = (0..topology.queues.len()).map(|queue| comes_back(topology, &router, queue)).collect();
         Some(Arc::new(Self { failures, comes_back, met: Mutex::default() }))
     }
 

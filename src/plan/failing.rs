@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::draw::{self, Lane};
-use super::routing::topic;
-use super::{Picks, Plan, TopologyPlan};
+use super::routing::{Router, topic};
+use super::{Arguments, ExchangeKind, Picks, Plan, TopologyPlan};
 pub use crate::scenario::failing::FailThen;
 
 /// What a fleet of consumers fails.
@@ -145,13 +145,18 @@ pub fn is_key_of(pattern: &str, key: &str) -> bool {
     topic::matches(&topic::words(pattern), &topic::words(key))
 }
 
-/// Whether what is dead-lettered from a queue may come back to it. Routing keys are left out of account: it may be said
-/// to come back where it does not, never the other way round.
-pub fn comes_back(topology: &TopologyPlan, queue: usize) -> bool {
+/// Whether what is dead-lettered from a queue may come back to it, by the `router` of its topology. Where messages keep
+/// their routing key that is left out of account, and so are headers: it may be said to come back where it does not, never
+/// the other way round.
+pub fn comes_back(topology: &TopologyPlan, router: &Router<'_>, queue: usize) -> bool {
+    let has_headers = router.exchanges().any(|(name, kind)| kind == ExchangeKind::Headers && !name.starts_with("amq."));
     let next = |number: usize| -> Vec<usize> {
         let Some((exchange, key)) = topology.queues.get(number).and_then(|queue| queue.dead_letter.as_ref()) else {
             return Vec::new();
         };
+        if let Some(key) = key.as_ref().filter(|_| !has_headers) {
+            return router.reach(exchange, key, &Arguments::default());
+        }
         let to = |name: &str| match (exchange.as_str(), key) {
             ("", Some(key)) => key == name,
             ("", None) => true,
@@ -271,13 +276,22 @@ mod tests {
              [[queue]]\nname = \"wait\"\nmessage_ttl = \"1s\"\nbind = [{ exchange = \"dlx\", key = \"wait\" }]\n\
              dead_letter = { exchange = \"\", key = \"work\" }\n",
         );
-        assert!(comes_back(&ladder, 0) && comes_back(&ladder, 1));
+        let comes = |topology: &TopologyPlan, queue| comes_back(topology, &Router::new(topology), queue);
+        assert!(comes(&ladder, 0) && comes(&ladder, 1));
         let last = topology(
             "[[exchange]]\nname = \"dlx\"\nkind = \"fanout\"\n\
              [[queue]]\nname = \"work\"\ndead_letter = { exchange = \"dlx\" }\n\
              [[queue]]\nname = \"dead\"\nbind = [{ exchange = \"dlx\" }]\n",
         );
-        assert!(!comes_back(&last, 0) && !comes_back(&last, 1));
+        assert!(!comes(&last, 0) && !comes(&last, 1));
+        // The exchange leads back too, and with another key.
+        let keyed = topology(
+            "[[exchange]]\nname = \"x\"\nkind = \"direct\"\n\
+             [[queue]]\nname = \"work\"\nbind = [{ exchange = \"x\", key = \"work\" }]\n\
+             dead_letter = { exchange = \"x\", key = \"dead\" }\n\
+             [[queue]]\nname = \"dead\"\nbind = [{ exchange = \"x\", key = \"dead\" }]\n",
+        );
+        assert!(!comes(&keyed, 0) && !comes(&keyed, 1));
     }
 
     proptest! {

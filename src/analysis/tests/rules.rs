@@ -170,6 +170,12 @@ fn a_load_that_the_broker_did_not_take_is_valid() {
         a_tenth_sent(record, 60_000);
         record.generator.held_us = 5_500_000;
     });
+    gets(Verdict::Pass, "producers died on purpose 2 times: it sent", |record| {
+        a_tenth_sent(record, 60_000);
+        record.incidents_total = 4;
+        let crash = FaultRow { kind: "producer-crash".to_owned(), done: 2, ..record.faults[0].clone() };
+        record.faults.push(crash);
+    });
     gets(Verdict::Pass, "with 3 incidents", |record| {
         a_tenth_sent(record, 60_000);
         record.incidents_total = 3;
