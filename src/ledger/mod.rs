@@ -307,6 +307,13 @@ impl Ledger {
         self.tally(destination, |queue| *(if requeued { &mut queue.requeued } else { &mut queue.rejected }) += 1);
     }
 
+    /// Whether a message was delivered where `arrival` says, which may not be written down yet.
+    pub fn has_delivered(&self, arrival: &Arrival) -> bool {
+        let Reading::Ours(stamp) = arrival.reading else { return false };
+        let copy = self.copy(arrival.destination, &stamp);
+        self.book(stamp.publisher).is_some_and(|book| book.is_delivered(stamp.sequence, copy))
+    }
+
     /// The audit found messages in a queue after the drain.
     pub fn found(&self, arrivals: &[Arrival]) {
         let mut books = OpenBook::new(self);
