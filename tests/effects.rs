@@ -192,6 +192,42 @@ fn an_image_that_cannot_be_had_is_named_with_what_fixes_it() {
     assert!(doctor.contains(&format!("MISSING  PostgreSQL: the image {image} is not here")), "{doctor}");
 }
 
+/// A server that takes connections and never says a word, and how many it has taken.
+fn silent() -> (u16, std::sync::mpsc::Receiver<std::net::TcpStream>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (taken, connections) = std::sync::mpsc::channel();
+    std::thread::spawn(move || listener.incoming().flatten().try_for_each(|stream| taken.send(stream)));
+    (port, connections)
+}
+
+#[test]
+fn an_interrupt_is_heard_while_a_store_does_not_answer() {
+    let (broker, (port, connections)) = (Held::start(), silent());
+    let store = format!("store = \"postgres\", url = \"postgres://me:hush@127.0.0.1:{port}/db\"");
+    let rig = broker.rig(&scenario("silent", &store, LOAD));
+    let mut child = rig.start();
+    let held = connections.recv().unwrap();
+    rig::output("kill", &["-INT", &child.id().to_string()]);
+    until("the end", || child.try_wait().unwrap().is_some());
+    // Had it waited for the store, that would have been the reason.
+    let ended = rig.wait(child).expect_code(130);
+    assert!(ended.record.is_none() && ended.err.contains("interrupted before the load began"), "{}", ended.err);
+    drop(held);
+}
+
+#[test]
+fn one_member_remembers_what_any_of_its_channels_has_done() {
+    let broker = Held::start();
+    let more = "[[fault]]\nkind = \"cut-before-confirm\"\nat = \"0s\"\nfleets = [\"out\"]\n\
+                pick = { first = 100, every = 100, times = 5 }\n";
+    let text = scenario("channels", "store = \"memory\"", &format!("{more}{LOAD}"));
+    let rig = broker.rig(&text).with(&["--set", "consumer.in.count=1", "--set", "consumer.in.channels=4"]);
+    let totals = rig.run().record().totals;
+    assert!(totals.republished >= 5, "{totals:?}");
+    assert_eq!((totals.effects_repeated, totals.effects_missing), (Some(0), Some(0)), "{totals:?}");
+}
+
 #[test]
 fn a_store_that_is_not_there_is_trouble_of_the_environment() {
     let store = "store = \"postgres\", url = \"postgres://me:hush@127.0.0.1:1/db\"";

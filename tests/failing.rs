@@ -179,6 +179,25 @@ fn failed_messages_are_attempts_and_each_way_to_fail_has_its_place_in_the_books(
 }
 
 #[test]
+fn a_dead_letter_that_is_tried_again_is_one_dead_letter() {
+    let broker = Held::start();
+    let dead = "[[exchange]]\nname = \"tried.dlx\"\nkind = \"fanout\"\n\
+                [[queue]]\nname = \"tried.dead\"\nbind = [{ exchange = \"tried.dlx\" }]\n\
+                [[consumer]]\nname = \"undertaker\"\nqueue = \"tried.dead\"\nfail = { times = 3 }\n";
+    let text = scenario("tried", "fail = { kind = \"permanent\", then = \"reject\" }", dead).replacen(
+        "[[producer]]",
+        "dead_letter = { exchange = \"tried.dlx\" }\n[[producer]]",
+        1,
+    );
+    for client in ["wire", "lapin"] {
+        let record = run(&broker, client, &text);
+        assert_eq!((record.totals.dead_lettered, record.totals.retried), (1_000, 3_000), "{:?}", record.totals);
+        let found: Vec<u64> = record.dead_letters.iter().map(|row| row.actual).collect();
+        assert_eq!(found, [1_000], "{:?}", record.dead_letters);
+    }
+}
+
+#[test]
 fn poison_that_is_requeued_for_ever_is_left_in_the_queue() {
     let broker = Held::start();
     let poison = "fail = { pick = { first = 500, times = 1 }, kind = \"permanent\" }";

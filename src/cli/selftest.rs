@@ -240,3 +240,62 @@ fn conclude(arguments: &Arguments, Ended { mut rows, error }: Ended, scratch: Op
         code => code.unwrap_or(0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::record::fixture;
+    use crate::selftest::compare;
+
+    #[derive(Parser)]
+    struct Given {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn given(arguments: &[&str]) -> Arguments {
+        Given::parse_from(["selftest"].iter().chain(arguments)).arguments
+    }
+
+    fn differing() -> Row {
+        let row = compare(&CASES[0], ClientKind::Wire, &CASES[0].prediction(&[]), &fixture::record());
+        assert!(!row.is_exact());
+        row
+    }
+
+    fn unreadable() -> SelftestError {
+        SelftestError::Unreadable { endpoint: "127.0.0.1:1".to_owned() }
+    }
+
+    /// How it ends, and whether the folder with its records is still there.
+    fn concluded(rows: Vec<Row>, error: Option<SelftestError>) -> (u8, bool) {
+        let scratch = Scratch::new().unwrap();
+        let path = scratch.0.clone();
+        let code = conclude(&given(&["--json"]), Ended { rows, error }, Some(scratch));
+        let is_there = path.exists();
+        let _ = std::fs::remove_dir_all(&path);
+        (code, is_there)
+    }
+
+    #[test]
+    fn a_difference_is_kept_and_told_whatever_comes_after_it() {
+        let exact = Row { differences: Vec::new(), ..differing() };
+        assert_eq!(concluded(vec![exact.clone()], None), (0, false));
+        assert_eq!(concluded(vec![differing(), exact.clone()], None), (DIFFERS, true));
+        assert_eq!(concluded(vec![differing()], Some(unreadable())), (DIFFERS, true));
+        assert_eq!(concluded(vec![exact], Some(unreadable())), (2, false));
+        assert_eq!(concluded(vec![differing()], Some(SelftestError::Interrupted)), (130, true));
+        assert_eq!(concluded(Vec::new(), Some(SelftestError::Interrupted)), (130, false));
+    }
+
+    #[test]
+    fn a_provider_beside_a_broker_that_is_there_is_refused() {
+        let url = "amqp://guest:guest@127.0.0.1:1";
+        assert!(options(&given(&["--broker-url", url])).is_ok());
+        assert!(options(&given(&["--provider", "process"])).is_ok());
+        let (code, problem) = options(&given(&["--broker-url", url, "--provider", "process"])).err().unwrap();
+        assert_eq!((code, problem.as_str()), (super::super::BAD_INPUT, BOTH_BROKERS));
+    }
+}

@@ -381,8 +381,7 @@ impl SubscriberTask {
         self.meters
             .end_to_end_from_send
             .record(stamps.map(|(stamp, at)| sample(stamp.intended_us, sent_us(&stamp), at)));
-        // Another attempt at a dead letter is no other dead letter.
-        let dead = arrivals.iter().zip(seen).map(|(arrival, seen)| (*seen == Seen::First).then_some(arrival.reading));
+        let dead = arrivals.iter().zip(seen).map(|(arrival, seen)| (arrival.reading, *seen == Seen::First));
         self.shared.deaths.note(deliveries, dead, &self.shared);
     }
 

@@ -22,6 +22,9 @@ use super::{Audit, Discipline, EffectId, Tables, cutoff_us, effect, removed_max,
 /// How long another process may hold the file before that is an error.
 const BUSY: Duration = Duration::from_secs(30);
 
+/// How long the members' threads may take to let go of the file.
+const RELEASED_WITHIN: Duration = Duration::from_secs(5);
+
 /// The store's file.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -34,8 +37,10 @@ pub(super) struct Store {
 enum Removal {
     Directory(OwnDirectory),
     File,
-    /// In a file that was there before.
-    Tables,
+    /// In a file that was there before, whose journal was in this mode.
+    Tables {
+        journal: String,
+    },
     Done,
 }
 
@@ -88,16 +93,16 @@ impl Store {
             let (path, removal) = match path {
                 None => {
                     let directory = OwnDirectory::create(&[])?;
-                    (directory.path().join("effects.sqlite"), Removal::Directory(directory))
+                    (directory.path().join("effects.sqlite"), Some(Removal::Directory(directory)))
                 }
-                Some(path) if path.exists() => (path, Removal::Tables),
-                Some(path) => (path, Removal::File),
+                Some(path) if path.exists() => (path, None),
+                Some(path) => (path, Some(Removal::File)),
             };
             let shared = Arc::new(Shared { path, tables, turn: Mutex::new(()) });
             // The one who did not make the tables does not remove them.
             let mut store = Self { shared, removal: Removal::Done };
-            store.shared.create()?;
-            store.removal = removal;
+            let journal = store.shared.create()?;
+            store.removal = removal.unwrap_or(Removal::Tables { journal });
             Ok(store)
         })
         .await
@@ -130,7 +135,7 @@ impl Store {
         match std::mem::replace(&mut self.removal, Removal::Done) {
             Removal::Done => Ok(()),
             Removal::Directory(directory) => directory.remove(),
-            Removal::Tables => self.shared.drop_tables(),
+            Removal::Tables { journal } => self.shared.drop_tables(&journal),
             Removal::File => ["", "-wal", "-shm"].iter().try_for_each(|suffix| {
                 let mut path = self.shared.path.clone().into_os_string();
                 path.push(suffix);
@@ -174,7 +179,8 @@ impl Shared {
         open().map_err(self.failed("open a connection"))
     }
 
-    fn create(&self) -> Result<(), StoreError> {
+    /// Makes the tables; the mode that the journal was in before.
+    fn create(&self) -> Result<String, StoreError> {
         let Tables { processed, effects, window_us, .. } = &self.tables;
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         let mut schema = format!(
@@ -187,19 +193,34 @@ impl Shared {
             schema += &format!("CREATE INDEX {processed}_at ON {processed} (at_us);");
         }
         schema += "COMMIT;";
-        connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .and_then(|()| connection.execute_batch(&schema))
-            .map_err(self.failed("create the tables"))
+        let create = || {
+            let journal = connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0))?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.execute_batch(&schema)?;
+            Ok(journal)
+        };
+        create().map_err(self.failed("create the tables"))
     }
 
-    fn drop_tables(&self) -> Result<(), StoreError> {
+    /// Leaves the file as it was before, its journal in the mode `journal`.
+    fn drop_tables(&self, journal: &str) -> Result<(), StoreError> {
         let Tables { processed, effects, .. } = &self.tables;
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let _turn = self.turn();
         connection
             .execute_batch(&format!("DROP TABLE {processed}; DROP TABLE {effects};"))
-            .map_err(self.failed("drop the tables"))
+            .map_err(self.failed("drop the tables"))?;
+        if journal.eq_ignore_ascii_case("wal") {
+            return Ok(());
+        }
+        // SQLite waits for nobody here, and a member's thread may be about to let go of the file.
+        let asked = std::time::Instant::now();
+        loop {
+            match connection.pragma_update(None, "journal_mode", journal) {
+                Err(_) if asked.elapsed() < RELEASED_WITHIN => std::thread::sleep(RELEASED_WITHIN / 100),
+                done => return done.map_err(self.failed("put the mode of the journal back")),
+            }
+        }
     }
 
     fn audit(&self) -> Result<Audit, StoreError> {

@@ -135,9 +135,12 @@ impl Book {
         self.excused.get(&(destination, sequence / 64)).is_some_and(|word| word & (1 << (sequence % 64)) != 0)
     }
 
-    /// A consumer rejected a delivery of this copy for good.
-    pub(super) fn reject(&mut self, destination: u32, sequence: u64) {
-        *self.rejected.entry((destination, sequence / 64)).or_default() |= 1 << (sequence % 64);
+    /// A consumer rejected a delivery of this copy for good; whether it is the first that was.
+    pub(super) fn reject(&mut self, destination: u32, sequence: u64) -> bool {
+        let (word, bit) = (self.rejected.entry((destination, sequence / 64)).or_default(), 1 << (sequence % 64));
+        let is_first = *word & bit == 0;
+        *word |= bit;
+        is_first
     }
 
     /// Whether a consumer has rejected this copy for good.

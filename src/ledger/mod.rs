@@ -52,14 +52,6 @@ pub struct Destination {
     pub may_skip_head: bool,
 }
 
-impl Destination {
-    /// Copies that are gone because consumers rejected them, of the destination's `account`.
-    fn rejected_for_good(&self, account: &QueueAccount) -> u64 {
-        // With a dead-letter exchange they have to turn up where that leads.
-        if self.rules.contains(&Rule::Rejected) { account.rejected } else { 0 }
-    }
-}
-
 /// A rule by which a queue removes messages and leaves no trace of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
@@ -169,7 +161,12 @@ impl Ledger {
     pub fn new(run: u32, publishers: usize, destinations: Vec<Destination>, routes: Arc<dyn Routes>) -> Self {
         let tally = |destination: &Destination| {
             let account = QueueAccount { queue: destination.name.clone(), ..QueueAccount::default() };
-            Mutex::new(Tally { account, marks: Marks::new(destinations.len()), gaps: Gaps::default() })
+            Mutex::new(Tally {
+                account,
+                marks: Marks::new(destinations.len()),
+                gaps: Gaps::default(),
+                rejected_for_good: 0,
+            })
         };
         Self {
             run,
@@ -268,7 +265,7 @@ impl Ledger {
         let copy = self.copy(arrival.destination, stamp);
         let first = books.of(stamp.publisher).and_then(|book| book.first_delivered(stamp.sequence, copy));
         if let Some(tally) = self.tallies.get(arrival.destination as usize) {
-            let Tally { account, marks, gaps } = &mut *lock(tally);
+            let Tally { account, marks, gaps, .. } = &mut *lock(tally);
             match cause {
                 Cause::Republished => account.republished += 1,
                 Cause::Redelivered => account.redelivered += 1,
@@ -309,10 +306,19 @@ impl Ledger {
         if about.is_some_and(|about| about.rules.contains(&Rule::Rejected))
             && let Reading::Ours(stamp) = reading
             && let Some(mut book) = self.book(stamp.publisher)
+            && book.reject(destination, stamp.sequence)
+            && let Some(tally) = self.tallies.get(destination as usize)
         {
-            book.reject(destination, stamp.sequence);
+            lock(tally).rejected_for_good += 1;
         }
         self.tally(destination, |queue| *(if requeued { &mut queue.requeued } else { &mut queue.rejected }) += 1);
+    }
+
+    /// Whether a message was delivered where `arrival` says, which may not be written down yet.
+    pub fn has_delivered(&self, arrival: &Arrival) -> bool {
+        let Reading::Ours(stamp) = arrival.reading else { return false };
+        let copy = self.copy(arrival.destination, &stamp);
+        self.book(stamp.publisher).is_some_and(|book| book.is_delivered(stamp.sequence, copy))
     }
 
     /// The audit found messages in a queue after the drain.
@@ -437,11 +443,11 @@ impl Ledger {
     /// refuses by itself is not known before the end, and stays in it. Takes no publisher's lock.
     pub fn backlog(&self) -> u64 {
         let (mut came, mut gone) = (self.routed.load(Ordering::Relaxed), 0);
-        for (tally, about) in self.tallies.iter().zip(&self.destinations) {
-            let account = &lock(tally).account;
+        for tally in &self.tallies {
+            let Tally { account, rejected_for_good, .. } = &*lock(tally);
             // A dead letter is a copy of the queue that it came to, as is what strayed there.
             came += account.routed + account.misrouted;
-            gone += account.consumed + account.dead_lettered_total() + about.rejected_for_good(account);
+            gone += account.consumed + account.dead_lettered_total() + rejected_for_good;
         }
         came.saturating_sub(gone)
     }

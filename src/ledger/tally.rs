@@ -13,6 +13,8 @@ pub(super) struct Tally {
     pub(super) account: QueueAccount,
     pub(super) marks: Marks,
     pub(super) gaps: Gaps,
+    /// Copies that consumers rejected where no dead-letter exchange takes them.
+    pub(super) rejected_for_good: u64,
 }
 
 /// What nearly every message changes.

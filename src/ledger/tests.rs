@@ -231,6 +231,40 @@ fn what_was_rejected_again_and_again_hides_nothing_that_was_lost() {
 }
 
 #[test]
+fn what_is_gone_is_no_backlog() {
+    // Rejected where there is no dead-letter exchange, and where there is one.
+    for (rules, left) in [(vec![Rule::Rejected], 1), (Vec::new(), 4)] {
+        let ledger = Ledger::new(RUN, 1, vec![destination("a", &rules)], Arc::new(InTurn(vec![vec![0]])));
+        confirm(&ledger, 0, 0..10);
+        consume(&ledger, 0, &(0..6).map(|n| stamp(0, n, 0)).collect::<Vec<_>>());
+        // One of them twice.
+        for n in [6, 7, 8, 8] {
+            ledger.refused(0, &Reading::Ours(stamp(0, n, 0)), false);
+        }
+        ledger.refused(0, &Reading::Ours(stamp(0, 9, 0)), true);
+        assert_eq!((ledger.backlog(), ledger.running().backlog), (left, left));
+    }
+    // Dead letters wait where they came to, until they are consumed there.
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..10);
+    consume(&ledger, 0, &(0..6).map(|n| stamp(0, n, 0)).collect::<Vec<_>>());
+    let dead = |n| Arrival { dead_lettered: Some((0, "rejected".into())), ..arrival(2, stamp(0, n, 0), false) };
+    ledger.delivered(&mut Order::default(), &[dead(6), dead(7)], &mut Vec::new());
+    assert_eq!(ledger.backlog(), 4, "two of them at each");
+    ledger.consumed([6, 7].map(|n| (2, Reading::Ours(stamp(0, n, 0)))));
+    assert_eq!(ledger.backlog(), 2);
+}
+
+#[test]
+fn the_audit_can_tell_what_was_delivered_before() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..2);
+    ledger.delivered(&mut Order::default(), &[arrival(0, stamp(0, 0, 0), false)], &mut Vec::new());
+    let delivered = [0, 1, 7].map(|n| ledger.has_delivered(&arrival(0, stamp(0, n, 0), true)));
+    assert_eq!(delivered, [true, false, false]);
+}
+
+#[test]
 fn a_resend_of_a_delivered_message_knows_its_first_attempt() {
     let ledger = ledger(1, vec![vec![0]]);
     ledger.published(0, 1, true);

@@ -189,7 +189,8 @@ impl Auditor<'_> {
         for (delivery, body) in deliveries.iter() {
             let here = &self.destinations.by_queue[delivery.queue];
             let first = arrival(self.destinations, u32::MAX, (delivery, body), shared.run, observed_us);
-            readings.push(first.reading);
+            // What a consumer had before is no other dead letter.
+            readings.push((first.reading, !shared.ledger.has_delivered(&first)));
             // What a stream holds its readers have seen, strangers included; only what they have not is left for them.
             let read_by_many = self.plan.topology.queues[delivery.queue].kind == QueueKind::Stream
                 && shared.ledger.destinations()[here[0] as usize].name.contains('#');
@@ -199,7 +200,7 @@ impl Auditor<'_> {
             found.extend(here.iter().map(|destination| Arrival { destination: *destination, ..first.clone() }));
         }
         shared.ledger.found(&found);
-        shared.deaths.note(deliveries, readings.into_iter().map(Some), shared);
+        shared.deaths.note(deliveries, readings.into_iter(), shared);
         deliveries.clear();
     }
 }

@@ -106,6 +106,18 @@ fn one_store_of_two_that_was_not_read_leaves_doubt() {
     assert_eq!(expected("effects_repeated.orders"), Pass);
     assert_eq!(expected("effects_repeated.more"), Inconclusive);
     assert_eq!(checked(effectively_once(), with_store(second)).1.verdict, Inconclusive);
+    // What the unread one holds might mend a bound that is not met, and no bound that is exceeded.
+    for (metric, comparison, limit, verdict) in [
+        ("effects_applied", Comparison::AtLeast, 20_000.0, Inconclusive),
+        ("effects_applied", Comparison::Equal, 24_000.0, Inconclusive),
+        ("effects_applied", Comparison::Equal, 11_000.0, Fail),
+        ("effects_applied", Comparison::AtMost, 11_000.0, Fail),
+        ("effects_applied", Comparison::Less, 12_000.0, Fail),
+        ("effects_applied.orders", Comparison::AtLeast, 20_000.0, Fail),
+    ] {
+        let (_, check) = checked(bound(metric, comparison, limit), with_store(second));
+        assert_eq!(check.verdict, verdict, "{check:?}");
+    }
 }
 
 #[test]

@@ -181,3 +181,28 @@ async fn a_batch_that_nobody_waits_for_any_more_leaves_no_open_transaction() {
         assert_eq!(session.handle(&[id(1)], 0).await.unwrap(), [Handled::Applied], "{}", kind.name());
     }
 }
+
+#[tokio::test]
+async fn all_sessions_of_a_member_share_one_memory_and_lose_it_once() {
+    let effects = open(&StoreKind::Memory, Discipline::CheckThenAct).await;
+    let (mut first, mut second) = (effects.session(4).await.unwrap(), effects.session(4).await.unwrap());
+    let mut stranger = effects.session(5).await.unwrap();
+    assert_eq!(first.handle(&batch(0..2), 1).await.unwrap(), [Handled::Applied; 2]);
+    assert_eq!(second.handle(&batch(0..2), 2).await.unwrap(), [Handled::Repeated; 2]);
+    assert_eq!(stranger.handle(&batch(0..2), 3).await.unwrap(), [Handled::Applied; 2], "it has one of its own");
+    first.crash();
+    assert_eq!(first.handle(&batch(0..2), 4).await.unwrap(), [Handled::Applied; 2]);
+    // It learns of the same death later, and its member has begun anew by then.
+    second.cut();
+    assert_eq!(second.handle(&batch(0..2), 5).await.unwrap(), [Handled::Repeated; 2]);
+    assert_eq!(stranger.handle(&batch(0..2), 6).await.unwrap(), [Handled::Repeated; 2]);
+    // What was under way when the member died is not remembered by the one that took its place.
+    let hook = |step| {
+        if step == Step::AfterEffect {
+            first.crash();
+        }
+        std::future::ready(Next::GoOn)
+    };
+    second.handle_with(&batch(7..8), 7, hook).await.unwrap();
+    assert_eq!(second.handle(&batch(7..8), 8).await.unwrap(), [Handled::Applied]);
+}

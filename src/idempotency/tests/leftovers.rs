@@ -74,6 +74,12 @@ async fn of_a_file_of_somebody_else() {
         let connection = rusqlite::Connection::open(&path).unwrap();
         let tables = "SELECT group_concat(name) FROM sqlite_master";
         assert_eq!(connection.query_row(tables, (), |row| row.get::<_, String>(0)).unwrap(), "theirs");
+        let mode = |connection: &rusqlite::Connection| {
+            connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0)).unwrap()
+        };
+        assert_eq!(mode(&connection), "delete", "as it was before");
+        drop(connection);
+        assert_eq!(entries(directory.path()), [path.as_path()]);
     }
 }
 

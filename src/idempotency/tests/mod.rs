@@ -4,6 +4,7 @@ mod disciplines;
 mod leftovers;
 mod model;
 mod refusals;
+mod silence;
 mod windows;
 
 use std::sync::atomic::{AtomicU16, Ordering};
