@@ -124,9 +124,10 @@ impl QueueAccount {
         self.dead_lettered.values().sum()
     }
 
-    /// Copies that a rule of the topology removed, and no consumer did: when, nobody saw.
+    /// Copies that a rule of the topology may have removed without a consumer's rejecting them: when, nobody saw. Where
+    /// rejections are not as many as removals, some of them were of one copy, and which removals are theirs is not told here.
     pub fn removed_unseen(&self) -> u64 {
-        self.removed_by_rule.saturating_sub(self.rejected)
+        if self.removed_by_rule == self.rejected { 0 } else { self.removed_by_rule }
     }
 
     /// Right side less left side of the conservation: 0 where the books balance.
