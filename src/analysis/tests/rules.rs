@@ -173,7 +173,9 @@ fn a_load_that_the_broker_did_not_take_is_valid() {
     gets(Verdict::Pass, "producers died on purpose 2 times: it sent", |record| {
         a_tenth_sent(record, 60_000);
         record.incidents_total = 4;
-        let crash = FaultRow { kind: "producer-crash".to_owned(), done: 2, ..record.faults[0].clone() };
+        let (started_us, healed_us) = (Some(1_000_000), Some(2_000_000));
+        let kind = "producer-crash".to_owned();
+        let crash = FaultRow { kind, done: 2, started_us, healed_us, ..FaultRow::default() };
         record.faults.push(crash);
     });
     gets(Verdict::Pass, "with 3 incidents", |record| {
