@@ -81,6 +81,55 @@ fn what_repetitions_ask_of_a_consumer_and_what_recovery_took_is_told() {
 }
 
 #[test]
+fn crashes_and_cuts_hit_the_very_messages_that_they_are_planned_for() {
+    let broker = Held::start();
+    let fleets = |name: &str| {
+        format!(
+            "[[queue]]\nname = \"same.{name}\"\nkind = \"quorum\"\n\
+             [[producer]]\nname = \"out-{name}\"\nrouting_key = \"same.{name}\"\nrate = \"300/s\"\n\
+             messages = 1_500\non_unconfirmed = \"republish\"\n\
+             [[consumer]]\nname = \"in-{name}\"\nqueue = \"same.{name}\"\nprefetch = 20\n"
+        )
+    };
+    let fault = |kind: &str, fleet: &str, first: u64| {
+        format!(
+            "[[fault]]\nkind = \"{kind}\"\nat = \"0s\"\nfleets = [\"{fleet}\"]\n\
+             pick = {{ first = {first}, every = 400, times = 3 }}\n"
+        )
+    };
+    let text = [
+        "schema = 1\nname = \"same\"\nseed = 4\n".to_owned(),
+        fleets("cuts"),
+        fleets("crashes"),
+        fault("cut-before-confirm", "out-cuts", 100),
+        fault("cut-before-ack", "in-cuts", 200),
+        fault("producer-crash", "out-crashes", 300),
+        fault("consumer-crash", "in-crashes", 350) + "point = \"after-effect\"\n",
+        "[load]\nmax_lag = \"30s\"\nduration = \"20s\"\n[expect]\nlost = 0\n".to_owned(),
+    ];
+    let ended = broker.rig(&text.concat()).run().expect_code(0);
+    let record = ended.record();
+    let hit: Vec<Vec<(&str, u64)>> = record
+        .faults
+        .iter()
+        .map(|row| row.messages.iter().map(|message| (message.publisher.as_str(), message.sequence)).collect())
+        .collect();
+    let planned = |publisher, first: u64| (0..3).map(|turn| (publisher, first - 1 + 400 * turn)).collect::<Vec<_>>();
+    assert_eq!(
+        hit,
+        [
+            planned("out-cuts/0", 100),
+            planned("out-cuts/0", 200),
+            planned("out-crashes/0", 300),
+            planned("out-crashes/0", 350)
+        ]
+    );
+    assert!(record.totals.republished > 0 && record.totals.redelivered > 0, "{:?}", record.totals);
+    let told = &ended.table("faults.csv")[0];
+    assert_eq!(told["messages"], "out-cuts/0:99 out-cuts/0:499 out-cuts/0:899");
+}
+
+#[test]
 fn an_interrupt_heals_what_is_broken() {
     let paused = "[[fault]]\nkind = \"node-pause\"\nwhen = { delivered = 200 }\n";
     let rig = Rig::new(&scenario("paused", paused, "duration = \"600s\""));

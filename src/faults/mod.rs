@@ -172,6 +172,14 @@ impl Active<'_> {
         }
     }
 
+    /// Publisher and sequence of the messages that it has acted on, as far as it knows them.
+    pub fn messages(&self) -> Vec<(u16, u64)> {
+        match &self.state {
+            State::Node(_) | State::Management(_) => Vec::new(),
+            State::Network(disturbed) => disturbed.iter().flat_map(Disturbed::messages).collect(),
+        }
+    }
+
     /// How often it has acted: what counts is the driver's, such as connections or frames.
     pub fn done(&self) -> u64 {
         match &self.state {

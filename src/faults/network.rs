@@ -83,6 +83,11 @@ impl Disturbed {
         self.line.proxy.done(self.id)
     }
 
+    /// Publisher and sequence of the messages that it has acted on.
+    pub(super) fn messages(&self) -> Vec<(u16, u64)> {
+        self.line.proxy.hits(self.id).iter().map(|hit| (hit.had.publisher, hit.had.sequence)).collect()
+    }
+
     /// Ends it.
     pub(super) fn end(&self) {
         self.line.proxy.end(self.id);

@@ -143,9 +143,9 @@ impl Lives {
     /// who is about to die still does, and is counted then.
     pub fn end(&self, id: u32) -> u64 {
         let mut failures = lock(&self.failures);
-        let Some(failure) = failures.end(id) else { return failures.done(id) };
+        let Some(failure) = failures.end(id) else { return failures.happened(id).done };
         self.armed.store(failures.any_strikes(), Ordering::Release);
-        let done = failures.done(id);
+        let done = failures.happened(id).done;
         drop(failures);
         let members: Vec<u32> = failure.members.into_iter().collect();
         match failure.what {
@@ -158,7 +158,12 @@ impl Lives {
 
     /// How often fault `id` has happened so far, whether it goes on or not.
     pub fn done(&self, id: u32) -> u64 {
-        lock(&self.failures).done(id)
+        lock(&self.failures).happened(id).done
+    }
+
+    /// Publisher and sequence of the messages at which fault `id` has happened so far, of the first 10,000.
+    pub fn struck(&self, id: u32) -> Vec<(u16, u64)> {
+        lock(&self.failures).happened(id).messages
     }
 
     /// Whether all these members are there, with all of their tasks, and none of them stands still or is about to die.
@@ -196,7 +201,7 @@ impl Lives {
         let Death { blow, number, .. } = death;
         let Some(life) = self.lives.get(*number) else { return false };
         let mut failures = lock(&self.failures);
-        let goes_on = failures.happened(*blow);
+        let goes_on = failures.happens(blow);
         let mut is_one_more = false;
         life.state.send_modify(|state| {
             let until = Instant::now() + blow.away;

@@ -78,6 +78,12 @@ impl Plan {
         self.producers.iter().find_map(|fleet| fleet.publishers.iter().find(|p| p.id == id).map(|p| (fleet, p)))
     }
 
+    /// How the publisher `id` is called: `FLEET/PLACE`.
+    pub fn publisher_name(&self, id: u16) -> String {
+        self.publisher(id)
+            .map_or_else(|| id.to_string(), |(fleet, publisher)| format!("{}/{}", fleet.name, publisher.place))
+    }
+
     /// Publishers of all fleets together.
     pub fn publisher_count(&self) -> usize {
         self.producers.iter().map(|fleet| fleet.publishers.len()).sum()

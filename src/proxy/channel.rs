@@ -13,6 +13,7 @@ use super::held::Parcel;
 use super::numbering::Numbering;
 use super::rule::Rule;
 use crate::amqp::{CodecError, ContentState};
+use crate::stamp::Stamp;
 
 /// Where one stream of a channel is.
 #[derive(Debug, Default)]
@@ -66,6 +67,17 @@ impl Flow {
     }
 }
 
+/// A message whose settlement cuts the connection.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    /// Number of the publish, or tag of the delivery.
+    pub number: u64,
+    /// By which rule.
+    pub rule: Arc<Rule>,
+    /// The stamp that it has.
+    pub stamp: Option<Stamp>,
+}
+
 /// One channel.
 #[derive(Debug, Default)]
 pub(super) struct Channel {
@@ -85,10 +97,10 @@ pub(super) struct Channel {
     /// Publishes that are to be confirmed though the broker never saw them: their numbers, and up to which of the
     /// broker's numbers all has to be settled before.
     pub owed: VecDeque<(u64, u64)>,
-    /// Numbers of publishes whose confirm cuts the connection.
-    pub confirm_cuts: Vec<(u64, Arc<Rule>)>,
-    /// Tags of deliveries whose settlement cuts the connection.
-    pub ack_cuts: Vec<(u64, Arc<Rule>)>,
+    /// Publishes whose confirm cuts the connection.
+    pub confirm_cuts: Vec<Mark>,
+    /// Deliveries whose settlement cuts the connection.
+    pub ack_cuts: Vec<Mark>,
     /// A delivery that waits to change places with the next.
     pub swapped: Option<(Parcel, Arc<Rule>)>,
 }
@@ -113,10 +125,10 @@ impl Channel {
     }
 }
 
-/// Takes out the marks of what was settled; the rule that one of them belongs to, where it is still at work.
-pub(super) fn cut_by(marks: &mut Vec<(u64, Arc<Rule>)>, settled: &[u64]) -> Option<Arc<Rule>> {
-    let hit = marks.iter().find(|(number, rule)| !rule.has_ended() && settled.binary_search(number).is_ok());
-    let rule = hit.map(|(_, rule)| Arc::clone(rule));
-    marks.retain(|(number, rule)| !rule.has_ended() && settled.binary_search(number).is_err());
-    rule
+/// Takes out the marks of what was settled; the first of them whose rule is still at work.
+pub(super) fn cut_by(marks: &mut Vec<Mark>, settled: &[u64]) -> Option<Mark> {
+    let is_settled = |mark: &Mark| settled.binary_search(&mark.number).is_ok();
+    let hit = marks.iter().find(|mark| !mark.rule.has_ended() && is_settled(mark)).cloned();
+    marks.retain(|mark| !mark.rule.has_ended() && !is_settled(mark));
+    hit
 }

@@ -124,15 +124,16 @@ pub enum What {
         picks: Picks,
     },
     /// A publish is forwarded; when the broker's answer that settles it arrives, that answer is swallowed, and the
-    /// connection reset. Counts connections. Events are publishes on channels with confirms, but not those of a
-    /// connection that is about to be cut by this already.
+    /// connection reset. Counts connections. Events are publishes on channels with confirms, each message once however
+    /// often it is published; a picked one of a connection that is about to be cut by this already leaves its turn to the
+    /// next message of another.
     CutBeforeConfirm {
         /// Which publishes.
         picks: Picks,
     },
     /// A delivery is forwarded; when the client settles it, that is swallowed, and the connection reset. Counts
-    /// connections. Events are deliveries that are to be settled, but not those of a connection that is about to be cut
-    /// by this already.
+    /// connections. Events are deliveries that are to be settled, each message once however often it is delivered; a
+    /// picked one of a connection that is about to be cut by this already leaves its turn to the next message of another.
     CutBeforeAck {
         /// Which deliveries.
         picks: Picks,

@@ -7,6 +7,7 @@ use super::content::{Content, Numbered};
 use super::disturbance::{FrameAction, Way};
 use super::rule::{Hit, Rule};
 use crate::amqp::{put_ack, put_nack, put_reject};
+use crate::stamp::Stamp;
 
 /// How messages are settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,15 @@ pub(super) enum Thing {
 }
 
 impl Thing {
+    /// The stamp of a message that has one.
+    pub fn stamp(&self) -> Option<Stamp> {
+        match self {
+            Self::Publish { content, .. } => content.stamp(),
+            Self::Delivery(parcel) => parcel.content.stamp(),
+            Self::Settlement { .. } | Self::Heartbeat => None,
+        }
+    }
+
     /// Bytes that it keeps, about.
     pub fn size(&self) -> usize {
         match self {

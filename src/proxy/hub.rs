@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
 use super::disturbance::{Disturbance, DisturbanceId, What};
-use super::rule::{Hit, Rule, Rules};
+use super::rule::{Hit, Rule, Rules, locked};
 
 /// A way to end a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +44,6 @@ impl Entry {
     fn is_clear(&self) -> bool {
         !self.holds.load(Ordering::Acquire) && locked(&self.order).is_none()
     }
-}
-
-/// A panic while it was locked cannot leave it half changed: each change is one assignment or call.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug, Default)]

@@ -93,8 +93,8 @@ impl Proxy {
         self.hub.done(id)
     }
 
-    /// The messages that it has lost, handed over twice, changed, swapped or invented so far, in the order in which it
-    /// did; those without a stamp are not told, nor what other disturbances act on, nor more than the first 10,000.
+    /// The messages that it has acted on so far, in the order in which it did: of a cut the one whose settlement it
+    /// swallowed. Those without a stamp are not told, nor settlements and connections, nor more than the first 10,000.
     pub fn hits(&self, id: DisturbanceId) -> Vec<Hit> {
         self.hub.hits(id)
     }

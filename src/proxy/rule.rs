@@ -1,7 +1,11 @@
-//! Disturbances at work: their counters, whom they hit, and those that one connection is subject to. Uses `stamp`.
+//! Disturbances at work: their counters, which messages they hit, and those that one connection is subject to. Uses
+//! `stamp`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rangemap::RangeInclusiveSet;
+use rustc_hash::FxHashMap;
 
 use super::disturbance::{Disturbance, FrameClass, Picks, What};
 use super::draw::{self, Lane};
@@ -26,6 +30,32 @@ impl Hit {
     }
 }
 
+/// The messages that a rule has counted.
+#[derive(Debug, Default)]
+struct Passed {
+    /// Their sequences, by publisher.
+    seen: FxHashMap<u16, RangeInclusiveSet<u64>>,
+    /// Picked, and not acted on yet.
+    turns: u64,
+}
+
+impl Passed {
+    /// Whether it was not seen before.
+    fn is_new(&mut self, stamp: &Stamp) -> bool {
+        let seen = self.seen.entry(stamp.publisher).or_default();
+        let is_new = !seen.contains(&stamp.sequence);
+        if is_new {
+            seen.insert(stamp.sequence..=stamp.sequence);
+        }
+        is_new
+    }
+}
+
+/// A panic while it was locked cannot leave it half changed: each change is one assignment or call.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A disturbance that was begun. Shared by all connections, so that events are counted over all of them.
 #[derive(Debug)]
 pub(super) struct Rule {
@@ -33,6 +63,7 @@ pub(super) struct Rule {
     pub disturbance: Disturbance,
     events: AtomicU64,
     done: AtomicU64,
+    passed: Mutex<Passed>,
     hits: Mutex<Vec<Hit>>,
     ended: AtomicBool,
 }
@@ -44,6 +75,7 @@ impl Rule {
             disturbance,
             events: AtomicU64::new(0),
             done: AtomicU64::new(0),
+            passed: Mutex::default(),
             hits: Mutex::default(),
             ended: AtomicBool::new(false),
         }
@@ -63,6 +95,19 @@ impl Rule {
         let picks = self.picks().filter(|_| !self.has_ended())?;
         let number = self.events.fetch_add(1, Ordering::Relaxed) + 1;
         picks.include(number).then_some(number)
+    }
+
+    /// A message came: whether it is picked. It is counted once, however often it comes, so that the same one is picked
+    /// whatever is sent again between; without a stamp each time. A turn that falls to one where nothing can be done now,
+    /// which is not `free`, goes to the next.
+    pub fn pick_message(&self, stamp: Option<&Stamp>, is_free: bool) -> bool {
+        let mut passed = locked(&self.passed);
+        if stamp.is_none_or(|stamp| passed.is_new(stamp)) && self.pick().is_some() {
+            passed.turns += 1;
+        }
+        let takes_turn = is_free && passed.turns > 0 && !self.has_ended();
+        passed.turns -= u64::from(takes_turn);
+        takes_turn
     }
 
     fn picks(&self) -> Option<Picks> {
@@ -88,14 +133,13 @@ impl Rule {
     /// The same, and to which message, where that has a stamp.
     pub fn acted_on(&self, hit: Option<Hit>) {
         self.acted();
-        // A panic while it was locked cannot leave it half changed: each change is one call.
-        let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hits = locked(&self.hits);
         let has_room = hits.len() < HITS_MAX;
         hits.extend(hit.filter(|_| has_room));
     }
 
     pub fn hits(&self) -> Vec<Hit> {
-        self.hits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.hits).clone()
     }
 
     pub fn done(&self) -> u64 {
@@ -157,5 +201,38 @@ impl Rules {
 
     pub fn contains(&self, id: u64) -> bool {
         self.list.iter().any(|rule| rule.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(publisher: u16, sequence: u64) -> Stamp {
+        Stamp { run: 1, publisher, attempt: 0, sequence, intended_us: 0, lag_us: 0 }
+    }
+
+    fn rule(first: u64, every: u64, times: u64) -> Rule {
+        Rule::new(1, Disturbance::of_all(What::CutBeforeConfirm { picks: Picks { first, every, times } }))
+    }
+
+    #[test]
+    fn a_message_counts_once_however_often_it_comes() {
+        let rule = rule(3, 3, 2);
+        let came = [(0, 0), (0, 1), (0, 1), (0, 0), (1, 1), (0, 2), (1, 1), (0, 7), (0, 5), (0, 6)];
+        let picked: Vec<_> =
+            came.iter().filter(|(from, number)| rule.pick_message(Some(&stamp(*from, *number)), true)).collect();
+        assert_eq!(picked, [&(1, 1), &(0, 5)]);
+        // Nobody knows what comes again without a stamp.
+        let rule = self::rule(2, 2, 2);
+        assert_eq!([0; 5].map(|_| rule.pick_message(None, true)), [false, true, false, true, false]);
+    }
+
+    #[test]
+    fn a_turn_that_cannot_be_taken_goes_to_the_next() {
+        let rule = rule(1, 1, 2);
+        let pick = |sequence, is_free| rule.pick_message(Some(&stamp(0, sequence)), is_free);
+        assert!(!pick(0, false) && !pick(1, false), "both turns fall to messages that are not free");
+        assert_eq!([pick(1, true), pick(2, true), pick(3, true)], [true, true, false]);
     }
 }

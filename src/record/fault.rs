@@ -28,12 +28,31 @@ pub struct FaultRow {
     /// How often it acted: connections, frames or messages, by its kind.
     #[serde(default)]
     pub done: u64,
+    /// The messages that it acted on, in that order: those at which a crash came, whose answer or settlement a cut
+    /// swallowed, or that were dropped, delayed or held. Not more than [`FaultRow::MESSAGES_MAX`], none of other faults,
+    /// none whose stamp is in a header where a proxy reads it.
+    #[serde(default)]
+    pub messages: Vec<FaultMessage>,
     /// Why it did not happen, or could not be healed.
     #[serde(default)]
     pub error: Option<String>,
     /// What was seen from its start to the end of its window; none where it did not happen.
     #[serde(default)]
     pub cost: Option<FaultCost>,
+}
+
+/// A message that a fault acted on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultMessage {
+    /// Its publisher, `FLEET/PLACE`.
+    pub publisher: String,
+    /// Its number among the publisher's, from 0.
+    pub sequence: u64,
+}
+
+impl FaultRow {
+    /// Most messages of a fault that a record lists.
+    pub const MESSAGES_MAX: usize = 1_000;
 }
 
 /// What was seen in the window of a fault: from its start to [`FaultCost::AFTERMATH_US`] after it was healed, or to the

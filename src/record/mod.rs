@@ -21,7 +21,7 @@ pub use crate::ledger::effects::EffectsAccount;
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
 pub use effects::StoreRow;
-pub use fault::{FaultCost, FaultRow};
+pub use fault::{FaultCost, FaultMessage, FaultRow};
 pub use gap::{DuplicateGap, GapLength};
 pub use scenario::ScenarioFacts;
 pub use store::{LATEST, LOG_FILE, RUN_FILE, RecordFolder, StoreError, VIOLATIONS_FILE, create};

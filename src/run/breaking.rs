@@ -35,26 +35,6 @@ pub(super) struct Failing<'a> {
 }
 
 impl<'a> Breakers<'a> {
-    /// Begins what happens to members from the very start, before there is a message: who counts messages misses none.
-    pub(super) fn begin_first(&self, faults: &[FaultPlan]) {
-        for fault in faults.iter().filter(|fault| is_first(fault)) {
-            let Broken::Members { members, failure } = &fault.broken else { continue };
-            for of in members {
-                if let Some(lives) = self.lives.get(&of.fleet) {
-                    lives.begin(fault.id, &of.members, failure);
-                }
-            }
-        }
-    }
-
-    /// What was begun from the very start happens no more: the load was over before its turn came.
-    pub(super) fn call_off(&self, fault: &FaultPlan) {
-        let Broken::Members { members, .. } = &fault.broken else { return };
-        for lives in members.iter().filter_map(|of| self.lives.get(&of.fleet)) {
-            lives.end(fault.id);
-        }
-    }
-
     /// Waits until nothing stands in the way of this fault.
     pub(super) async fn turn(&self, fault: &FaultPlan) -> Turn<'_> {
         self.drivers.turn(fault).await
@@ -73,16 +53,9 @@ impl<'a> Breakers<'a> {
             known.map(|lives| (Arc::clone(lives), of))
         };
         let members: Vec<_> = members.iter().map(lives).collect::<Result<_, _>>()?;
-        if !is_first(fault) {
-            members.iter().for_each(|(lives, of)| lives.begin(fault.id, &of.members, failure));
-        }
+        members.iter().for_each(|(lives, of)| lives.begin(fault.id, &of.members, failure));
         Ok(Active::Members(Failing { fault, failure, members, done: 0 }))
     }
-}
-
-/// Whether it happens from the start of the warm-up on.
-fn is_first(fault: &FaultPlan) -> bool {
-    fault.trigger.at_us() == Some(0)
 }
 
 impl Active<'_> {
@@ -102,6 +75,14 @@ impl Active<'_> {
         match self {
             Self::Driven(active) => active.heal().await.map_err(|error| error.to_string()),
             Self::Members(failing) => failing.heal().await,
+        }
+    }
+
+    /// Publisher and sequence of the messages that it has acted on, as far as they are known.
+    pub(super) fn messages(&self) -> Vec<(u16, u64)> {
+        match self {
+            Self::Driven(active) => active.messages(),
+            Self::Members(failing) => failing.messages(),
         }
     }
 
@@ -125,6 +106,10 @@ impl Failing<'_> {
 
     fn happened(&self) -> u64 {
         self.members.iter().map(|(lives, _)| lives.done(self.fault.id)).sum()
+    }
+
+    fn messages(&self) -> Vec<(u16, u64)> {
+        self.members.iter().flat_map(|(lives, _)| lives.struck(self.fault.id)).collect()
     }
 
     fn are_whole(&self) -> bool {

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch as channel};
+use tokio::sync::{Semaphore, mpsc, watch as channel};
 
 use super::Run;
 use super::breaking::{Active, Breakers};
 use super::costs::{Costs, LOOK_EVERY};
 use crate::faults::Turn;
-use crate::plan::{FaultPlan, Trigger};
-use crate::record::FaultRow;
+use crate::plan::{Broken, FaultPlan, Trigger};
 use crate::record::progress::Progress;
+use crate::record::{FaultMessage, FaultRow};
 
 /// How long breaking something may take.
 const BEGIN_WITHIN: Duration = Duration::from_secs(60);
@@ -21,6 +21,13 @@ pub(super) struct Conductor<'a> {
     pub(super) breakers: &'a Breakers<'a>,
     pub(super) costs: &'a Costs,
     pub(super) progress: mpsc::Sender<Progress>,
+    /// Has a permit for each fault that is to begin before the first message and has.
+    pub(super) begun_first: Semaphore,
+}
+
+/// Whether it begins before there is a message: what counts messages from the very start misses none. It takes no time.
+fn is_first(fault: &FaultPlan) -> bool {
+    fault.trigger.at_us() == Some(0) && matches!(fault.broken, Broken::Members { .. } | Broken::Network { .. })
 }
 
 impl Conductor<'_> {
@@ -29,6 +36,13 @@ impl Conductor<'_> {
     pub(super) async fn carry_out(&self, heal: channel::Receiver<bool>) -> Vec<FaultRow> {
         let faults = self.run.plan.faults.iter().map(|fault| self.carry_out_one(fault, heal.clone()));
         futures_util::future::join_all(faults).await
+    }
+
+    /// Waits until what is to begin before the first message has, or has failed to.
+    pub(super) async fn ready(&self) {
+        let first = self.run.plan.faults.iter().filter(|fault| is_first(fault)).count();
+        // It is never closed.
+        let _ = self.begun_first.acquire_many(u32::try_from(first).unwrap_or(u32::MAX)).await;
     }
 
     async fn carry_out_one(&self, fault: &FaultPlan, mut heal: channel::Receiver<bool>) -> FaultRow {
@@ -45,7 +59,6 @@ impl Conductor<'_> {
             turn = self.due(fault) => Some(turn),
         };
         let Some(turn) = turn else {
-            self.breakers.call_off(fault);
             row.error = Some(self.not_reached(fault));
             return row;
         };
@@ -53,6 +66,9 @@ impl Conductor<'_> {
         self.costs.begin(fault.id, started_us);
         self.note(format!("fault {}: {} ({})", row.id, row.kind, row.detail));
         let begun = tokio::time::timeout(BEGIN_WITHIN, self.breakers.begin(fault, turn)).await;
+        if is_first(fault) {
+            self.begun_first.add_permits(1);
+        }
         let failed = match begun {
             Ok(Ok(active)) => {
                 row.started_us = Some(started_us);
@@ -141,6 +157,9 @@ impl Conductor<'_> {
             }
         }
         row.done = active.done();
+        let named =
+            |(publisher, sequence)| FaultMessage { publisher: self.run.plan.publisher_name(publisher), sequence };
+        row.messages = active.messages().into_iter().take(FaultRow::MESSAGES_MAX).map(named).collect();
     }
 
     fn note(&self, note: String) {

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{mpsc, watch as channel};
+use tokio::sync::{Semaphore, mpsc, watch as channel};
 
 use crate::broker::{self, Broker, ExternalUrls, StartOptions};
 use crate::endpoint::Secret;
@@ -292,9 +292,12 @@ impl<'a> Run<'a> {
         course.sample_phases(phases);
         let (heal, healing) = channel::channel(false);
         let breakers = Breakers { drivers, lives: fleets.all_lives() };
-        breakers.begin_first(&self.plan.faults);
-        let conductor = Conductor { run: self, breakers: &breakers, costs, progress: course.listener() };
-        let load = self.warm_up_and_load(fleets, heal, course);
+        let (progress, begun_first) = (course.listener(), Semaphore::new(0));
+        let conductor = Conductor { run: self, breakers: &breakers, costs, progress, begun_first };
+        let load = async {
+            conductor.ready().await;
+            self.warm_up_and_load(fleets, heal, course).await
+        };
         let (mut faults, (load_ended_us, load_cpu_us)) = tokio::join!(conductor.carry_out(healing), load);
         let (completeness, audited) = self.wind_up(fleets, course).await;
         let seen = costs.close(&mut faults);

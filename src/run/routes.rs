@@ -169,8 +169,6 @@ impl Foretold for PlanForetold<'_> {
     }
 
     fn publisher_name(&self, publisher: u16) -> String {
-        self.routes
-            .publisher(publisher)
-            .map_or_else(|| publisher.to_string(), |(_, fleet, about)| format!("{}/{}", fleet.name, about.place))
+        self.routes.plan.publisher_name(publisher)
     }
 }

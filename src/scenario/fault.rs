@@ -46,9 +46,10 @@ pub struct Fault {
     pub bytes: Option<ByteSize>,
     /// Time between two pieces (`net-slice`). Default none.
     pub pause: Option<Span>,
-    /// Which frames, or messages, counted from the start of the fault over all connections of a fleet. Default: all.
+    /// Which frames, counted from the start of the fault over all connections of a fleet. Default: all.
     ///
-    /// Of a crash: at which message, repeated deliveries left out. Default: each member crashes at its next one.
+    /// Of a cut or a crash: at which messages, each counted once however often it is sent or delivered. A crash without it
+    /// comes to each member at its next one.
     pub pick: Option<Pick>,
     /// The one message at which a member crashes, in place of `pick`.
     pub message: Option<MessageName>,

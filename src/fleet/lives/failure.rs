@@ -19,8 +19,18 @@ pub(super) struct Failure {
     pending: u64,
     /// Members that it has come to, dead or not yet.
     struck: BTreeSet<u32>,
-    /// How often it has happened.
-    done: u64,
+}
+
+/// Most messages at which a failure has happened that are told.
+const MESSAGES_MAX: usize = 10_000;
+
+/// What has happened by one failure.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Happened {
+    /// How often.
+    pub(super) done: u64,
+    /// Publisher and sequence of the messages at which it did, in that order.
+    pub(super) messages: Vec<(u16, u64)>,
 }
 
 /// The failures of a fleet's members.
@@ -28,17 +38,17 @@ pub(super) struct Failure {
 pub(super) struct Failures {
     /// Those that go on: who waits for one message only is asked first, who takes any last.
     pub(super) going_on: Vec<Failure>,
-    /// How often those that are over have happened, by the number of the fault.
-    over: BTreeMap<u32, u64>,
+    /// What has happened, by the number of the fault, whether it goes on or not.
+    happened: BTreeMap<u32, Happened>,
 }
 
 /// What a failure does to a member at one or several messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Blow {
     /// Number of the fault.
     pub(super) fault: u32,
-    /// How many messages it was meant for.
-    pub(super) times: u64,
+    /// Publisher and sequence of the messages that it was meant for, at least one.
+    pub(super) messages: Vec<(u16, u64)>,
     /// How long the member stays away.
     pub(super) away: Duration,
 }
@@ -47,21 +57,18 @@ impl Failures {
     pub(super) fn begin(&mut self, id: u32, members: &[u32], what: &MemberFailure) {
         let members = members.iter().copied().collect();
         let (struck, what) = (BTreeSet::new(), what.clone());
-        let failure = Failure { id, members, what, seen: 0, pending: 0, struck, done: 0 };
+        let failure = Failure { id, members, what, seen: 0, pending: 0, struck };
         let place = self.going_on.partition_point(|other| other.rank() <= failure.rank());
         self.going_on.insert(place, failure);
     }
 
     pub(super) fn end(&mut self, id: u32) -> Option<Failure> {
         let place = self.going_on.iter().position(|failure| failure.id == id)?;
-        let failure = self.going_on.remove(place);
-        *self.over.entry(id).or_default() += failure.done;
-        Some(failure)
+        Some(self.going_on.remove(place))
     }
 
-    pub(super) fn done(&self, id: u32) -> u64 {
-        let going_on = self.going_on.iter().find(|failure| failure.id == id).map_or(0, |failure| failure.done);
-        going_on + self.over.get(&id).copied().unwrap_or(0)
+    pub(super) fn happened(&self, id: u32) -> Happened {
+        self.happened.get(&id).cloned().unwrap_or_default()
     }
 
     pub(super) fn any_strikes(&self) -> bool {
@@ -79,33 +86,29 @@ impl Failures {
         let mut struck: Option<Blow> = None;
         for message in messages {
             for failure in &mut self.going_on {
-                let is_free = struck.is_none_or(|blow| blow.fault == failure.id);
+                let is_free = struck.as_ref().is_none_or(|blow| blow.fault == failure.id);
                 let Some(away) = failure.strikes(number, step, message, is_free) else { continue };
-                struck.get_or_insert(Blow { fault: failure.id, times: 0, away }).times += 1;
+                let blow = struck.get_or_insert_with(|| Blow { fault: failure.id, messages: Vec::new(), away });
+                blow.messages.push((message.0.publisher, message.0.sequence));
             }
         }
         struck
     }
 
-    /// It has happened. Whether it still goes on.
-    pub(super) fn happened(&mut self, blow: Blow) -> bool {
-        match self.going_on.iter_mut().find(|failure| failure.id == blow.fault) {
-            Some(failure) => {
-                failure.done += blow.times;
-                true
-            }
-            None => {
-                *self.over.entry(blow.fault).or_default() += blow.times;
-                false
-            }
-        }
+    /// It happens now. Whether it still goes on.
+    pub(super) fn happens(&mut self, blow: &Blow) -> bool {
+        let happened = self.happened.entry(blow.fault).or_default();
+        happened.done += blow.messages.len() as u64;
+        let room = MESSAGES_MAX.saturating_sub(happened.messages.len());
+        happened.messages.extend(blow.messages.iter().take(room));
+        self.going_on.iter().any(|failure| failure.id == blow.fault)
     }
 
     /// Member `number` stands still now.
     pub(super) fn stands_still(&mut self, number: u32) {
         let stalls = self.going_on.iter_mut().filter(|failure| failure.what == MemberFailure::Stall);
         for failure in stalls.filter(|failure| failure.members.contains(&number)) {
-            failure.done += u64::from(failure.struck.insert(number));
+            self.happened.entry(failure.id).or_default().done += u64::from(failure.struck.insert(number));
         }
     }
 }

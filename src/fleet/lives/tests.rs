@@ -124,6 +124,7 @@ async fn two_tasks_that_die_at_once_die_one_death_and_who_never_dies_keeps_nobod
         member.die(death).await;
     }
     assert_eq!((lives.done(1), members[0].life().deaths.load(Ordering::Acquire)), (2, 1));
+    assert_eq!(lives.struck(1), [(0, 0), (0, 1)]);
     drop(at(0));
     assert_eq!((lives.done(1), lock(&members[0].life().census).dying), (2, 0));
 }
@@ -150,7 +151,7 @@ fn picks_of_one_batch_are_one_blow_and_all_of_the_batch_is_counted() {
     let stamps: Vec<Reading> = (0..30).map(|n| stamp(0, n)).collect();
     // Batches of ten: the 4th and 8th, the 12th, 16th and 20th, the 24th and 28th.
     let times = |batch: &[Reading], is_first: bool| {
-        member.strikes(HERE, batch.iter().map(|reading| (reading, is_first))).map(|death| death.blow.times)
+        member.strikes(HERE, batch.iter().map(|reading| (reading, is_first))).map(|death| death.blow.messages.len())
     };
     let struck: Vec<_> = stamps.chunks(10).flat_map(|batch| [times(batch, true), times(batch, false)]).collect();
     assert_eq!(struck, [Some(2), None, Some(3), None, Some(2), None], "what comes again is not counted again");
@@ -177,7 +178,7 @@ fn one_death_is_one_fault_s_and_the_others_have_the_next_message() {
     let next = |batch: &[Reading]| {
         member
             .strikes(HERE, batch.iter().map(|reading| (reading, true)))
-            .map(|death| (death.blow.fault, death.blow.times))
+            .map(|death| (death.blow.fault, death.blow.messages.len()))
     };
     assert_eq!(next(&batch[..1]), Some((1, 1)));
     assert_eq!(next(&batch[1..]), Some((3, 1)), "no other message will do for it");

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use amq_protocol::protocol::basic::{AMQPMethod as Basic, GetEmpty};
 
-use super::super::channel::cut_by;
+use super::super::channel::{Mark, cut_by};
 use super::super::held::Parcel;
 use super::super::rule::Hit;
 use super::{
@@ -66,8 +66,14 @@ impl Conversation {
         let is_pushed = matches!(parcel.content.kind, Kind::Deliver(_));
         let mut swap = None;
         for rule in rules.of(FrameClass::Deliveries) {
+            if let What::CutBeforeAck { .. } = rule.what() {
+                let is_free = !self.is_doomed(rule);
+                if parcel.settles && rule.pick_message(parcel.content.stamp().as_ref(), is_free) {
+                    parcel.cuts.push(Arc::clone(rule));
+                }
+                continue;
+            }
             let is_event = match rule.what() {
-                What::CutBeforeAck { .. } => parcel.settles && !self.is_doomed(rule),
                 What::Duplicate { .. } => is_pushed,
                 What::Corrupt { .. } => parcel.content.has_body(),
                 What::Swap { .. } => is_pushed && may_swap && swap.is_none(),
@@ -81,7 +87,6 @@ impl Conversation {
                     rule.acted_on(Hit::unchanged(parcel.content.stamp()));
                     return Fate::Lose;
                 }
-                What::CutBeforeAck { .. } => parcel.cuts.push(Arc::clone(rule)),
                 What::Duplicate { flagged, .. } => parcel.copies.push((flagged, Arc::clone(rule))),
                 What::Corrupt { .. } => {
                     let had = parcel.content.stamp();
@@ -122,9 +127,10 @@ impl Conversation {
                 copy
             })
             .collect();
+        let marks = cuts.into_iter().map(|rule| Mark { number: tag, rule, stamp: content.stamp() });
+        channel.ack_cuts.extend(marks);
         contents.push(content);
         contents.extend(copies);
-        channel.ack_cuts.extend(cuts.into_iter().map(|rule| (tag, rule)));
         for content in contents {
             self.emit(Way::ToClient, number, content.into_bytes());
         }
@@ -174,8 +180,8 @@ impl Conversation {
             self.emit(Way::ToBroker, number, stray.into());
             return Verdict::Take;
         }
-        if let Some(rule) = cut_by(&mut channel.ack_cuts, &taken.origins) {
-            rule.acted();
+        if let Some(mark) = cut_by(&mut channel.ack_cuts, &taken.origins) {
+            mark.rule.acted_on(Hit::unchanged(mark.stamp));
             self.is_cut = true;
             return Verdict::Take;
         }

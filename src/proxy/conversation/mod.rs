@@ -20,7 +20,7 @@ use super::channel::Channel;
 use super::content::{Content, Kind};
 use super::disturbance::{FrameAction, FrameClass, WAYS, Way, What};
 use super::held::{Held, Settle, Thing, until};
-use super::rule::{Rule, Rules};
+use super::rule::{Hit, Rule, Rules};
 use super::stream::Stream;
 use crate::amqp::{AMQPClass, PROTOCOL_HEADER, put_heartbeat};
 
@@ -191,7 +191,7 @@ impl Conversation {
 
     /// Holds something back, or drops it, as `action` says.
     fn hold(&mut self, rule: &Arc<Rule>, action: FrameAction, way: Way, channel: u16, now: Instant, thing: Thing) {
-        rule.acted();
+        rule.acted_on(Hit::unchanged(thing.stamp()));
         let Some(until) = until(action, now) else { return };
         self.held_bytes[way as usize] += thing.size();
         self.due = self.due.into_iter().chain(until).min();
@@ -285,7 +285,7 @@ impl Conversation {
     /// Whether the connection is about to be cut by this rule.
     fn is_doomed(&self, rule: &Rule) -> bool {
         let marks =
-            |channel: &Channel| channel.confirm_cuts.iter().chain(&channel.ack_cuts).any(|(_, it)| it.id == rule.id);
+            |channel: &Channel| channel.confirm_cuts.iter().chain(&channel.ack_cuts).any(|it| it.rule.id == rule.id);
         self.channels.values().any(marks)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::channel::cut_by;
+use super::super::channel::{Mark, cut_by};
 use super::super::rule::Hit;
 use super::{Content, Conversation, FrameClass, Rule, Rules, Settle, Thing, Verdict, Way, What, picked};
 
@@ -17,12 +17,14 @@ impl Conversation {
         let publish = channel.publishes.as_ref().map(|publishes| publishes.next());
         let mut cuts = Vec::new();
         for rule in rules.of(FrameClass::Publishes) {
-            let is_event = match rule.what() {
-                What::LoseConfirmed { .. } => publish.is_some(),
-                What::CutBeforeConfirm { .. } => publish.is_some() && !self.is_doomed(rule),
-                _ => true,
+            let is_picked = match rule.what() {
+                What::LoseConfirmed { .. } => publish.is_some() && rule.pick().is_some(),
+                What::CutBeforeConfirm { .. } => {
+                    publish.is_some() && rule.pick_message(content.stamp().as_ref(), !self.is_doomed(rule))
+                }
+                _ => rule.pick().is_some(),
             };
-            if !is_event || rule.pick().is_none() {
+            if !is_picked {
                 continue;
             }
             match *rule.what() {
@@ -55,7 +57,8 @@ impl Conversation {
             };
         }
         if let Some(publish) = publish {
-            channel.confirm_cuts.extend(cuts.into_iter().map(|rule| (publish, rule)));
+            let marks = cuts.into_iter().map(|rule| Mark { number: publish, rule, stamp: content.stamp() });
+            channel.confirm_cuts.extend(marks);
         }
         self.emit(Way::ToBroker, number, content.into_bytes());
     }
@@ -93,8 +96,8 @@ impl Conversation {
             publishes.tell(&[]);
             return if is_same { Verdict::Pass } else { Verdict::Take };
         }
-        if let Some(rule) = cut_by(&mut channel.confirm_cuts, &taken.origins) {
-            rule.acted();
+        if let Some(mark) = cut_by(&mut channel.confirm_cuts, &taken.origins) {
+            mark.rule.acted_on(Hit::unchanged(mark.stamp));
             self.is_cut = true;
             return Verdict::Take;
         }

@@ -7,7 +7,7 @@ mod samples;
 use super::OutputError;
 use super::figure::{plain, plain_or_empty};
 use super::summary;
-use crate::record::{FaultCost, Interval, LatencyPoint, Record};
+use crate::record::{FaultCost, FaultRow, Interval, LatencyPoint, Record};
 
 pub(super) use ledger::ledger;
 pub(super) use samples::{broker, incidents, queues};
@@ -174,6 +174,12 @@ pub(super) fn dead_letters(record: &Record) -> Result<String, OutputError> {
     table(DEAD_LETTERS, header, rows)
 }
 
+/// The messages that a fault acted on, with a blank between two.
+fn messages(row: &FaultRow) -> String {
+    let named = row.messages.iter().map(|message| format!("{}:{}", message.publisher, message.sequence));
+    named.collect::<Vec<_>>().join(" ")
+}
+
 /// Each fault, and what was seen in its window.
 pub(super) fn faults(record: &Record) -> Result<String, OutputError> {
     let header = [
@@ -186,6 +192,7 @@ pub(super) fn faults(record: &Record) -> Result<String, OutputError> {
         "undone_us",
         "healed_us",
         "done",
+        "messages",
         "error",
         "window_until_us",
         "time_to_detect_us",
@@ -225,6 +232,7 @@ pub(super) fn faults(record: &Record) -> Result<String, OutputError> {
             plain_or_empty(row.undone_us),
             plain_or_empty(row.healed_us),
             plain(row.done),
+            messages(row),
             row.error.clone().unwrap_or_default(),
             count(|cost| cost.until_us),
             maybe(|cost| cost.detected_after_us),

@@ -5,6 +5,9 @@ use crate::record::{DuplicateGap, FaultCost, FaultRow, Record};
 use crate::report::figure::{self, Figure};
 use crate::report::recovery::{drained, keep_ids, rate_back};
 
+/// So many of the messages that a fault acted on are shown.
+const MESSAGES_SHOWN: usize = 5;
+
 pub(super) fn faults(html: &mut Html, record: &Record) {
     html.section("faults", "Faults", |html| {
         let rows = record.faults.iter().map(|row| {
@@ -18,11 +21,23 @@ pub(super) fn faults(html: &mut Html, record: &Record) {
                 time(row.undone_us),
                 time(row.healed_us),
                 Cell::count(row.done),
+                Cell::text(messages(row)),
                 Cell::text(row.error.as_deref().unwrap_or_default()),
             ]
         });
-        let header =
-            ["", "fault", "of", "planned", "begun", "broken by", "mended from", "whole again", "acted", "trouble"];
+        let header = [
+            "",
+            "fault",
+            "of",
+            "planned",
+            "begun",
+            "broken by",
+            "mended from",
+            "whole again",
+            "acted",
+            "on messages",
+            "trouble",
+        ];
         html.table("fault-rows", header, rows, "Nothing was broken on purpose.");
         if record.faults.is_empty() {
             return;
@@ -30,6 +45,16 @@ pub(super) fn faults(html: &mut Html, record: &Record) {
         recovery(html, &record.faults);
         window(html, &record.faults);
     });
+}
+
+/// The first messages that it acted on; faults.csv has more.
+fn messages(row: &FaultRow) -> String {
+    let named = row.messages.iter().map(|message| format!("{} {}", message.publisher, message.sequence));
+    let mut named: Vec<String> = named.take(MESSAGES_SHOWN).collect();
+    if row.messages.len() > MESSAGES_SHOWN {
+        named.push("…".to_owned());
+    }
+    named.join(", ")
 }
 
 fn time(at_us: Option<u64>) -> Cell {
