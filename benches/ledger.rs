@@ -32,7 +32,8 @@ impl Foretold for One {
 }
 
 fn ledger() -> Ledger {
-    let queue = Destination { name: "q".to_owned(), rules: Vec::new(), kind: "classic", may_skip_head: false };
+    let queue =
+        Destination { name: "q".to_owned(), rules: Vec::new(), kind: "classic", may_skip_head: false, waits_for: None };
     Ledger::new(1, 1, vec![queue], Arc::new(One))
 }
 
@@ -57,7 +58,7 @@ fn deliver(ledger: &Ledger) {
             redelivered: false,
             retried: false,
             observed_us: 0,
-            dead_lettered: None,
+            deaths: None,
         };
         let arrivals: Vec<_> = (batch * BATCH..(batch + 1) * BATCH).map(arrival).collect();
         seen.clear();

@@ -144,14 +144,7 @@ impl Cost {
 fn arrival(publisher: u16, sequence: u64, attempt: u8, redelivered: bool) -> Arrival {
     let stamp = Stamp { run: 1, publisher, attempt, sequence, intended_us: 0, lag_us: 0 };
     let destination = (sequence % QUEUES) as u32;
-    Arrival {
-        destination,
-        reading: Reading::Ours(stamp),
-        redelivered,
-        retried: false,
-        observed_us: 0,
-        dead_lettered: None,
-    }
+    Arrival { destination, reading: Reading::Ours(stamp), redelivered, retried: false, observed_us: 0, deaths: None }
 }
 
 const EVENTS: [&str; 4] = ["publish", "confirm", "deliver", "consume"];
@@ -179,7 +172,13 @@ struct Drive {
 
 impl Drive {
     fn new(messages: u64, publishers: u16) -> Self {
-        let queue = |n| Destination { name: format!("q{n}"), rules: Vec::new(), kind: "classic", may_skip_head: false };
+        let queue = |n| Destination {
+            name: format!("q{n}"),
+            rules: Vec::new(),
+            kind: "classic",
+            may_skip_head: false,
+            waits_for: None,
+        };
         let share = |publisher| {
             let more = publisher < messages % u64::from(publishers);
             (messages / u64::from(publishers) + u64::from(more), 0)

@@ -184,7 +184,13 @@ struct Drive {
 
 impl Drive {
     fn new() -> Self {
-        let queue = |n| Destination { name: format!("q{n}"), rules: Vec::new(), kind: "quorum", may_skip_head: false };
+        let queue = |n| Destination {
+            name: format!("q{n}"),
+            rules: Vec::new(),
+            kind: "quorum",
+            may_skip_head: false,
+            waits_for: None,
+        };
         let destinations = (0..QUEUES).map(queue).collect();
         Self {
             ledger: Ledger::new(1, PUBLISHERS.into(), destinations, Arc::new(InTurn)),
@@ -242,7 +248,7 @@ fn arrival(publisher: u16, sequence: u64) -> Arrival {
         redelivered: false,
         retried: false,
         observed_us: 100 + sequence % 100_000,
-        dead_lettered: None,
+        deaths: None,
     }
 }
 

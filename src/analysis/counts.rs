@@ -39,6 +39,11 @@ pub(super) fn total(totals: &Totals, word: &str) -> Option<u64> {
         "effects_repeated" => totals.effects_repeated?,
         "effects_missing" => totals.effects_missing?,
         "effects_unknown" => totals.effects_unknown?,
+        "fates_foretold" => totals.fates_foretold?,
+        "fates_differing" => totals.fates_differing?,
+        "fates_unexplained" => totals.fates_unexplained?,
+        "attempts" => totals.attempts?,
+        "attempts_max" => totals.attempts_max?,
         _ => return None,
     })
 }

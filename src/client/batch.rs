@@ -80,8 +80,8 @@ pub struct Delivery {
     pub redelivered: bool,
     /// The stamp header's value, where there is one.
     pub stamp: Option<[u8; STAMP_LEN]>,
-    /// The first entry of `x-death`, where there is one.
-    pub death: Option<Box<Death>>,
+    /// The entries of `x-death`, the newest first; none where it never was dead-lettered.
+    pub deaths: Box<[Death]>,
     /// Where its body is among all; set by [`Deliveries::push`].
     pub(super) body: Range<usize>,
 }

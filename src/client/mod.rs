@@ -210,7 +210,7 @@ pub struct QueueSubscription {
     pub offset: Option<StreamOffset>,
 }
 
-/// Why a message was dead-lettered: the newest entry of its `x-death` header.
+/// Why a message was dead-lettered: an entry of its `x-death` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
     /// Queue that it left.

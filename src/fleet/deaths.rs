@@ -38,12 +38,12 @@ pub struct Deaths(Mutex<BTreeMap<DeathKind, DeathCount>>);
 impl Deaths {
     /// Counts the dead letters among deliveries: of each its reading, and whether it came there for the first time.
     pub fn note(&self, deliveries: &Deliveries, arrived: impl Iterator<Item = (Reading, bool)>, shared: &Shared) {
-        if deliveries.iter().all(|(delivery, _)| delivery.death.is_none()) {
+        if deliveries.iter().all(|(delivery, _)| delivery.deaths.is_empty()) {
             return;
         }
         let arrived = deliveries.iter().zip(arrived).filter_map(|((delivery, _), (reading, is_first))| {
             let Reading::Ours(stamp) = reading else { return None };
-            Some((delivery.queue, delivery.death.as_deref()?, shared.clock.unix_us(stamp.intended_us), is_first))
+            Some((delivery.queue, delivery.deaths.first()?, shared.clock.unix_us(stamp.intended_us), is_first))
         });
         self.count(arrived, shared.clock.unix_us(shared.clock.now_us()));
     }

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-use crate::plan::Plan;
 use crate::plan::failing::{FailThen, Failures, Tried, comes_back};
 use crate::plan::routing::Router;
+use crate::plan::{Plan, RetryPlan};
 use crate::stamp::Stamp;
 
 /// The failures of one fleet.
@@ -18,6 +18,8 @@ pub struct Failing {
     failures: Failures,
     /// Whether what is dead-lettered from a queue may come back, by number.
     comes_back: Vec<bool>,
+    /// How messages are tried again, by queue.
+    retries: Vec<RetryPlan>,
     met: Mutex<FxHashMap<Tried, Met>>,
 }
 
@@ -26,8 +28,32 @@ pub struct Failing {
 struct Met {
     /// Attempts that have failed.
     failed: u32,
+    /// Waits that are over, or have begun where it was published to.
+    waits: usize,
     /// The last attempt failed, and the next delivery is what its consumer asked for.
     is_due: bool,
+    /// When the last attempt failed, in microseconds on the run's clock.
+    failed_us: u64,
+    /// How long it was to wait since then.
+    delay_us: Option<u64>,
+}
+
+/// How long a message waits before it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// The how-manieth it is, from 0.
+    pub(super) number: usize,
+    /// How long, in microseconds.
+    pub(super) delay_us: u64,
+}
+
+/// How long a message was away before it came again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Away {
+    /// So long, in microseconds.
+    pub(super) us: u64,
+    /// So long was planned, where its consumer says how long.
+    pub(super) planned_us: Option<u64>,
 }
 
 /// What becomes of an attempt at a message that is to fail.
@@ -35,6 +61,8 @@ struct Met {
 pub(super) enum Attempt {
     /// It fails, and then so.
     Fails(FailThen),
+    /// It fails, and is tried again after a while.
+    Waits(Wait),
     /// It works: for the first time, or again.
     Works {
         /// For the first time.
@@ -48,18 +76,32 @@ impl Failing {
         let failures = Failures::new(plan, fleet)?;
         let (topology, router) = (&plan.topology, Router::new(&plan.topology));
         let comes_back = (0..topology.queues.len()).map(|queue| comes_back(topology, &router, queue)).collect();
-        Some(Arc::new(Self { failures, comes_back, met: Mutex::default() }))
+        Some(Arc::new(Self { failures, comes_back, retries: plan.retries.clone(), met: Mutex::default() }))
     }
 
     fn met(&self) -> MutexGuard<'_, FxHashMap<Tried, Met>> {
         self.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a delivery from `queue` is another attempt at a message that the fleet failed. Told once for each failure.
-    pub(super) fn takes_again(&self, stamp: &Stamp, queue: usize) -> bool {
+    /// How messages of a queue are tried again.
+    pub(super) fn retry(&self, queue: usize) -> Option<&RetryPlan> {
+        self.retries.iter().find(|retry| retry.queue == queue)
+    }
+
+    /// What is done with a message that is to fail; none: it is not.
+    pub(super) fn then(&self, stamp: &Stamp, queue: usize) -> Option<FailThen> {
+        self.failures.rule(tried(stamp, queue)).map(|rule| rule.then)
+    }
+
+    /// Whether a delivery from `queue` at `now_us` is another attempt at a message that the fleet failed: how long it was
+    /// away. Told once for each failure.
+    pub(super) fn takes_again(&self, stamp: &Stamp, queue: usize, now_us: u64) -> Option<Away> {
         let tried = tried(stamp, queue);
-        self.failures.rule(tried).is_some()
-            && self.met().get_mut(&tried).is_some_and(|met| std::mem::take(&mut met.is_due))
+        self.failures.rule(tried)?;
+        let mut met = self.met();
+        let met = met.get_mut(&tried).filter(|met| met.is_due)?;
+        met.is_due = false;
+        Some(Away { us: now_us.saturating_sub(met.failed_us), planned_us: met.delay_us.take() })
     }
 
     /// The first delivery of a message from `queue`.
@@ -70,22 +112,40 @@ impl Failing {
         }
     }
 
-    /// What becomes of this attempt at a message; none where the message is not to fail.
-    pub(super) fn attempt(&self, stamp: &Stamp, queue: usize) -> Option<Attempt> {
+    /// What becomes of this attempt at a message, which is made at `now_us`; none where the message is not to fail.
+    pub(super) fn attempt(&self, stamp: &Stamp, queue: usize, now_us: u64) -> Option<Attempt> {
         let tried = tried(stamp, queue);
         let rule = self.failures.rule(tried)?;
         let mut met = self.met();
         // One that was met and is not known any more has worked before, or is gone: it comes once more than it should.
-        let failed = met.get(&tried).map_or(u32::MAX, |met| met.failed);
+        let (failed, number) = met.get(&tried).map_or((u32::MAX, usize::MAX), |met| (met.failed, met.waits));
         if !rule.fails(failed) {
             return Some(Attempt::Works { is_first: met.remove(&tried).is_some() });
         }
-        let may_come_again = rule.then.requeues() || self.comes_back.get(queue).copied().unwrap_or(false);
+        let retry = self.retry(queue).filter(|_| rule.then == FailThen::Retry);
+        let delay_us = retry.and_then(|retry| retry.delay_us(number, stamp.publisher, stamp.sequence));
+        let wait = delay_us.map(|delay_us| Wait { number, delay_us });
+        let comes_back = self.comes_back.get(queue).copied().unwrap_or(false);
+        let may_come_again = rule.then.requeues() || wait.is_some() || comes_back && retry.is_none();
         match met.get_mut(&tried) {
-            Some(known) if may_come_again => *known = Met { failed: failed.saturating_add(1), is_due: true },
+            Some(known) if may_come_again => {
+                *known = Met { failed: failed.saturating_add(1), is_due: true, failed_us: now_us, ..*known }
+            }
             _ => drop(met.remove(&tried)),
         }
-        Some(Attempt::Fails(rule.then))
+        Some(match (wait, rule.then) {
+            (Some(wait), _) => Attempt::Waits(wait),
+            // What has no further attempt.
+            (None, FailThen::Retry) => Attempt::Fails(FailThen::Reject),
+            (None, then) => Attempt::Fails(then),
+        })
+    }
+
+    /// A message waits where it was published to, or has waited in its consumer: the next wait is another one.
+    pub(super) fn waited(&self, stamp: &Stamp, queue: usize, wait: Wait) {
+        if let Some(met) = self.met().get_mut(&tried(stamp, queue)) {
+            (met.waits, met.delay_us) = (wait.number + 1, Some(wait.delay_us));
+        }
     }
 }
 
@@ -98,9 +158,13 @@ mod tests {
     use super::*;
 
     fn failing(fail: &str) -> Arc<Failing> {
+        failing_with(fail, "")
+    }
+
+    fn failing_with(fail: &str, more: &str) -> Arc<Failing> {
         let text = format!(
             "schema = 1\nname = \"f\"\n[[queue]]\nname = \"q\"\n[[producer]]\nname = \"out\"\nrouting_key = \"q\"\n\
-             [[consumer]]\nname = \"in\"\nqueue = \"q\"\nfail = {fail}\n[load]\nduration = \"1s\"\n"
+             [[consumer]]\nname = \"in\"\nqueue = \"q\"\nfail = {fail}\n{more}[load]\nduration = \"1s\"\n"
         );
         let scenario = toml::from_str(&text).unwrap();
         let plan = crate::plan::resolve(&scenario, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
@@ -114,11 +178,11 @@ mod tests {
     /// Delivers message 0 `count` times: whether each is another attempt, and what becomes of it.
     fn deliver(failing: &Failing, count: usize) -> Vec<(bool, Option<Attempt>)> {
         let each = |n: usize| {
-            let again = failing.takes_again(&stamp(0), 0);
+            let again = failing.takes_again(&stamp(0), 0, 7).is_some();
             if n == 0 {
                 failing.meet(&stamp(0), 0);
             }
-            (again, failing.attempt(&stamp(0), 0))
+            (again, failing.attempt(&stamp(0), 0, 5))
         };
         (0..count).map(each).collect()
     }
@@ -153,9 +217,33 @@ mod tests {
         let failing = failing("{ times = 1 }");
         // Taken by a member that died at once.
         failing.meet(&stamp(0), 0);
-        assert!(!failing.takes_again(&stamp(0), 0), "nobody asked for it");
-        assert_eq!(failing.attempt(&stamp(0), 0), Some(Attempt::Fails(FailThen::Requeue)));
-        assert!(failing.takes_again(&stamp(0), 0) && !failing.takes_again(&stamp(0), 0), "told once");
+        assert!(failing.takes_again(&stamp(0), 0, 7).is_none(), "nobody asked for it");
+        assert_eq!(failing.attempt(&stamp(0), 0, 5), Some(Attempt::Fails(FailThen::Requeue)));
+        assert!(
+            failing.takes_again(&stamp(0), 0, 7).is_some() && failing.takes_again(&stamp(0), 0, 7).is_none(),
+            "told once"
+        );
+    }
+
+    #[test]
+    fn what_is_tried_again_waits_step_by_step_and_is_rejected_after_the_last() {
+        let failing = failing_with(
+            "{ kind = \"permanent\", then = \"retry\" }",
+            "[[retry]]\nqueue = \"q\"\nkind = \"ladder\"\ndelays = [\"1ms\", \"2ms\"]\n",
+        );
+        failing.meet(&stamp(0), 0);
+        let wait = |number, delay_us| Wait { number, delay_us };
+        assert_eq!(failing.attempt(&stamp(0), 0, 5), Some(Attempt::Waits(wait(0, 1_000))));
+        // It could not be published, was given back and comes again.
+        assert_eq!(failing.takes_again(&stamp(0), 0, 6), Some(Away { us: 1, planned_us: None }));
+        assert_eq!(failing.attempt(&stamp(0), 0, 10), Some(Attempt::Waits(wait(0, 1_000))));
+        failing.waited(&stamp(0), 0, wait(0, 1_000));
+        assert_eq!(failing.takes_again(&stamp(0), 0, 1_510), Some(Away { us: 1_500, planned_us: Some(1_000) }));
+        assert_eq!(failing.attempt(&stamp(0), 0, 1_520), Some(Attempt::Waits(wait(1, 2_000))));
+        failing.waited(&stamp(0), 0, wait(1, 2_000));
+        assert!(failing.takes_again(&stamp(0), 0, 9_000).is_some());
+        assert_eq!(failing.attempt(&stamp(0), 0, 9_000), Some(Attempt::Fails(FailThen::Reject)));
+        assert!(failing.met().is_empty());
     }
 
     #[test]
@@ -165,7 +253,7 @@ mod tests {
             failing.meet(&stamp(sequence), 0);
         }
         assert_eq!(failing.met().len(), 1);
-        assert_eq!(failing.attempt(&stamp(0), 0), None);
-        assert_eq!(failing.attempt(&stamp(2), 0), Some(Attempt::Fails(FailThen::Requeue)));
+        assert_eq!(failing.attempt(&stamp(0), 0, 5), None);
+        assert_eq!(failing.attempt(&stamp(2), 0, 5), Some(Attempt::Fails(FailThen::Requeue)));
     }
 }

@@ -1,8 +1,9 @@
 //! What a fleet counts while it runs: running counts for the intervals, and its latencies.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use crate::latency::Recorder;
+use crate::latency::{Distribution, Recorder};
 use crate::ledger::{Cause, Seen};
 
 /// Running counts of one fleet, since the start.
@@ -130,6 +131,35 @@ pub struct ConsumerMeters {
     pub end_to_end_from_send: Recorder,
     /// When the last delivery came, in microseconds on the run's clock; 0: none came.
     pub delivered_until_us: AtomicU64,
+    /// How long what it failed was away.
+    pub retries: Retries,
+}
+
+/// How long failed messages were away until they were tried again.
+#[derive(Debug, Default)]
+pub struct Retries(Mutex<Delays>);
+
+#[derive(Debug, Default)]
+struct Delays {
+    actual: Distribution,
+    late: Distribution,
+}
+
+impl Retries {
+    /// One that was away for `us`; `planned_us` where its consumer said how long.
+    pub(super) fn note(&self, us: u64, planned_us: Option<u64>) {
+        let mut delays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        delays.actual.record(us);
+        if let Some(planned_us) = planned_us {
+            delays.late.record(us.saturating_sub(planned_us));
+        }
+    }
+
+    /// How long they were away, and how much longer than planned.
+    pub fn delays(&self) -> (Distribution, Distribution) {
+        let delays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (delays.actual.clone(), delays.late.clone())
+    }
 }
 
 impl ConsumerMeters {

@@ -29,13 +29,14 @@ pub use deaths::{DeathCount, DeathKind, Deaths};
 pub use failing::Failing;
 pub use lives::{Lives, Step};
 pub use message::MessageMaker;
-pub use meters::{ConsumerMeters, Cost, Counters, ProducerMeters, Snapshot};
+pub use meters::{ConsumerMeters, Cost, Counters, ProducerMeters, Retries, Snapshot};
 pub use publisher::PublisherTask;
 pub use slot::{Slot, Source};
-pub use subscriber::{Destinations, Seat, SubscriberTask, arrival};
+pub use subscriber::{Destinations, Outlet, Seat, SubscriberTask, arrival};
 
 use crate::client::ClientError;
 use crate::ledger::Ledger;
+use crate::ledger::fates::Fates;
 use crate::ledger::incidents::{Incident, IncidentKind, Incidents};
 use crate::plan::LoadPlan;
 
@@ -127,6 +128,8 @@ pub struct Shared {
     pub publishers_sending: AtomicU32,
     /// Dead letters that were found.
     pub deaths: Deaths,
+    /// What becomes of messages that are to fail.
+    pub fates: Fates,
     /// Run, as stamps name it.
     pub run: u32,
     /// Why the run cannot go on, where it cannot.

@@ -1,8 +1,10 @@
 //! One subscriber: receives, journals, works, settles.
 
+mod arriving;
 mod crashing;
 mod effects;
 mod failing;
+mod retrying;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,6 +16,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
+pub use self::arriving::arrival;
+use self::failing::Worked;
+pub use self::retrying::Outlet;
+use self::retrying::Waited;
 use super::changes::Changes;
 use super::failing::Failing;
 use super::lives::{Lives, Member, State};
@@ -27,7 +33,7 @@ use crate::latency::Sample;
 use crate::ledger::incidents::IncidentKind;
 use crate::ledger::{Arrival, Order, Seen};
 use crate::plan::{AckPlan, ConsumerFleet, CrashPoint, Subscriber};
-use crate::stamp::{Reading, STAMP_LEN, Stamp};
+use crate::stamp::{Reading, Stamp};
 
 /// Most deliveries that are taken at once.
 const BATCH: usize = 256;
@@ -52,6 +58,8 @@ pub struct Seat {
     pub lives: Arc<Lives>,
     /// What its fleet fails on purpose; none: nothing.
     pub failing: Option<Arc<Failing>>,
+    /// Where it publishes what is to be tried again; none: nowhere.
+    pub outlet: Option<Outlet>,
 }
 
 /// One subscriber's task.
@@ -66,6 +74,7 @@ pub struct SubscriberTask {
     member: Member,
     /// What its fleet fails on purpose.
     failing: Option<Arc<Failing>>,
+    outlet: Option<Outlet>,
     setup: SubscriberSetup,
     order: Order,
     worker: Option<Worker>,
@@ -143,6 +152,7 @@ impl SubscriberTask {
             fleet: Arc::clone(fleet),
             member: seat.lives.member(me.member),
             failing: seat.failing,
+            outlet: seat.outlet,
             me,
             meters,
             destinations,
@@ -277,7 +287,7 @@ impl SubscriberTask {
         let size = self.ack_size();
         // A message pays for what faults of the fleet ask of it only where there are some.
         let is_planned = self.member.is_planned();
-        for (((delivery, _), arrival), seen) in batch.deliveries.iter().zip(&batch.arrivals).zip(&batch.seen) {
+        for (((delivery, body), arrival), seen) in batch.deliveries.iter().zip(&batch.arrivals).zip(&batch.seen) {
             if is_planned {
                 self.step(&mut *link, CrashPoint::BeforeEffect, arrival, *seen == Seen::First).await?;
             }
@@ -289,7 +299,18 @@ impl SubscriberTask {
                 }
             }
             // What fails is not worked off; whether it is for the first time is asked of what is.
-            let Some(is_first) = self.works(link, delivery, arrival, *seen)? else { continue };
+            let is_first = loop {
+                match self.works(link, delivery, arrival, *seen)? {
+                    Worked::Done { is_first } => break Some(is_first),
+                    Worked::Failed => break None,
+                    Worked::Waits(wait) => match self.wait(link, (delivery, body), arrival, wait).await? {
+                        Waited::Here => {}
+                        Waited::Elsewhere => break None,
+                        Waited::Leaving => return Ok(()),
+                    },
+                }
+            };
+            let Some(is_first) = is_first else { continue };
             if self.effects.is_some() {
                 self.owe(arrival, is_first).await?;
             }
@@ -464,30 +485,5 @@ impl Waits {
             return Poll::Ready(Woken::Changed);
         }
         Poll::Pending
-    }
-}
-
-/// What the ledger needs to know of a delivery.
-pub fn arrival(
-    destinations: &dyn Destinations,
-    subscriber: u32,
-    (delivery, body): (&Delivery, &[u8]),
-    run: u32,
-    observed_us: u64,
-) -> Arrival {
-    let reading = match &delivery.stamp {
-        Some(stamp) => Stamp::read(stamp, body, run),
-        None if body.len() >= STAMP_LEN => Stamp::read_body(body, run),
-        None => Reading::Foreign,
-    };
-    let death = delivery.death.as_ref();
-    Arrival {
-        destination: destinations.of(subscriber, delivery.queue),
-        reading,
-        redelivered: delivery.redelivered,
-        retried: false,
-        observed_us,
-        dead_lettered: death
-            .and_then(|death| destinations.named(&death.queue).map(|from| (from, Arc::from(death.reason.as_str())))),
     }
 }

@@ -47,8 +47,9 @@ struct Current {
 pub struct Distribution(Option<Histogram<u64>>);
 
 impl Distribution {
-    fn record(&mut self, us: u64) {
-        self.0.get_or_insert_with(histogram).saturating_record(us);
+    /// Adds a sample; what is out of the range counts as its end.
+    pub fn record(&mut self, us: u64) {
+        self.0.get_or_insert_with(histogram).saturating_record(us.clamp(LOWEST_US, HIGHEST_US));
     }
 
     /// Adds all samples of `other`.

@@ -168,6 +168,8 @@ pub enum ViolationClass {
     EffectMissing,
     /// An effect was applied for a message that never came.
     EffectUnknown,
+    /// Its fate is another one than foretold.
+    Fate,
 }
 
 /// Why a message offends, where the ledger can tell.

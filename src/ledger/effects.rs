@@ -256,6 +256,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ledger::fates::DeathEntry;
     use crate::ledger::{Arrival, Destination, Evidence, Order, RemovalEvidence, Routes, Rule, Settled};
     use crate::stamp::{Reading, Stamp};
 
@@ -310,6 +311,7 @@ mod tests {
             rules: rules.to_vec(),
             kind: "classic",
             may_skip_head: false,
+            waits_for: None,
         };
         let destinations = vec![destination("a"), destination("b"), destination("dead")];
         let ledger = Ledger::new(RUN, 1, destinations, Arc::new(ToBoth)).with_effects([0, 1, 2]);
@@ -324,7 +326,7 @@ mod tests {
 
     fn arrival(destination: u32, sequence: u64) -> Arrival {
         let reading = reading(sequence);
-        Arrival { destination, reading, redelivered: false, observed_us: 1, dead_lettered: None, retried: false }
+        Arrival { destination, reading, redelivered: false, observed_us: 1, deaths: None, retried: false }
     }
 
     fn consume(ledger: &Ledger, destination: u32, sequences: impl Iterator<Item = u64>) {
@@ -377,7 +379,10 @@ mod tests {
         let ledger = ledger(9, &[]);
         consume(&ledger, 0, 0..4);
         ledger.found(&[arrival(0, 4), arrival(0, 5)]);
-        let dead = Arrival { dead_lettered: Some((0, "rejected".into())), ..arrival(2, 6) };
+        let dead = Arrival {
+            deaths: Some(Arc::new([DeathEntry { from: 0, reason: "rejected".into(), count: 1 }])),
+            ..arrival(2, 6)
+        };
         ledger.delivered(&mut Order::default(), &[dead], &mut Vec::new());
         ledger.consumed([(2, reading(6))]);
         let mut rows = Rows::default();

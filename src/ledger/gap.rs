@@ -168,6 +168,7 @@ mod tests {
             rules: Vec::new(),
             kind: "classic",
             may_skip_head: false,
+            waits_for: None,
         };
         let ledger = Ledger::new(1, published.len(), vec![queue("a"), queue("b")], Arc::new(ByPublisher));
         for (publisher, count) in (0..).zip(published) {
@@ -180,14 +181,8 @@ mod tests {
     fn arrive(ledger: &Ledger, at: u32, (publisher, sequence): (u16, u64), intended_us: u64, now_us: u64) {
         let stamp = Stamp { run: 1, publisher, attempt: 0, sequence, intended_us, lag_us: 0 };
         let reading = Reading::Ours(stamp);
-        let arrival = Arrival {
-            destination: at,
-            reading,
-            redelivered: false,
-            observed_us: now_us,
-            dead_lettered: None,
-            retried: false,
-        };
+        let arrival =
+            Arrival { destination: at, reading, redelivered: false, observed_us: now_us, deaths: None, retried: false };
         ledger.delivered(&mut Order::default(), &[arrival], &mut Vec::new());
         ledger.consumed([(at, reading)]);
     }
@@ -222,7 +217,7 @@ mod tests {
             reading,
             redelivered: true,
             observed_us,
-            dead_lettered: None,
+            deaths: None,
             retried: false,
         }]);
         assert_eq!(gaps_of(&ledger, 0).count, 0);

@@ -95,6 +95,7 @@ fn end(offence: &Offence) -> &'static str {
         // Of these the store's audit tells, not the journal.
         (ViolationClass::EffectRepeated, _) => "its effect was applied more than once",
         (ViolationClass::EffectMissing, _) => "its effect was never applied",
+        (ViolationClass::Fate, _) => "its fate is another one than foretold",
         (ViolationClass::EffectUnknown, _) => "an effect was applied for it, though it never came here",
     }
 }

@@ -8,9 +8,11 @@
 //! [`Ledger::account`] reconciles it, a pure function of what was written.
 
 pub mod account;
+mod arriving;
 mod book;
 mod chunk;
 pub mod effects;
+pub mod fates;
 pub mod gap;
 mod history;
 pub mod incidents;
@@ -34,6 +36,7 @@ pub use reconcile::{Evidence, Foretold, RemovalEvidence};
 use crate::stamp::{Reading, Stamp};
 use book::Book;
 use chunk::Copy;
+use fates::DeathEntry;
 use gap::{Gaps, Marks};
 use offences::{Offence, Offences};
 use standings::Standing;
@@ -50,6 +53,8 @@ pub struct Destination {
     pub kind: &'static str,
     /// A reader that may begin after a publisher's first messages.
     pub may_skip_head: bool,
+    /// Destination, by number, whose consumers publish what they fail to this one, to be tried again.
+    pub waits_for: Option<u32>,
 }
 
 /// A rule by which a queue removes messages and leaves no trace of them.
@@ -99,9 +104,19 @@ pub struct Arrival {
     pub retried: bool,
     /// When, in microseconds on the run's clock.
     pub observed_us: u64,
-    /// Destination that it was dead-lettered from, by number, and the reason.
-    pub dead_lettered: Option<(u32, Arc<str>)>,
+    /// The entries of its `x-death`, the newest first: queues that it was dead-lettered from.
+    pub deaths: Option<Arc<[DeathEntry]>>,
 }
+
+impl Arrival {
+    /// The entries of its `x-death`, the newest first.
+    pub fn deaths(&self) -> &[DeathEntry] {
+        self.deaths.as_deref().unwrap_or_default()
+    }
+}
+
+/// Why a message left a queue whose consumer published it to where it waits to be tried again; no `x-death` says so.
+const RETRIED: &str = "retried";
 
 /// What the ledger makes of an arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,6 +329,12 @@ impl Ledger {
         self.tally(destination, |queue| *(if requeued { &mut queue.requeued } else { &mut queue.rejected }) += 1);
     }
 
+    /// Whether the broker may have taken a message: it was sent, and neither nacked nor returned.
+    pub fn was_taken(&self, publisher: u16, sequence: u64) -> bool {
+        let standing = self.book(publisher).map(|book| book.standing(sequence));
+        !matches!(standing, None | Some(Standing::Unpublished | Standing::Nacked | Standing::Returned))
+    }
+
     /// Whether a message was delivered where `arrival` says, which may not be written down yet.
     pub fn has_delivered(&self, arrival: &Arrival) -> bool {
         let Reading::Ours(stamp) = arrival.reading else { return false };
@@ -344,61 +365,6 @@ impl Ledger {
         let copy = self.copy(destination, stamp);
         let book = books.of(stamp.publisher);
         book.is_some_and(|book| stamp.sequence < book.next && !book.close(stamp.sequence, copy))
-    }
-
-    /// What every arrival has in common: whose it is, whether it belongs here, and what it says of where it was before.
-    #[inline]
-    fn arrive(&self, books: &mut OpenBook<'_>, arrival: &Arrival, delivery: bool) -> Seen {
-        let stamp = match arrival.reading {
-            Reading::Ours(stamp) => stamp,
-            Reading::Corrupt(_) => {
-                self.tally(arrival.destination, |queue| queue.corrupt += 1);
-                self.offend(ViolationClass::Corrupt, None, arrival);
-                return Seen::Corrupt;
-            }
-            Reading::Foreign => return self.phantom(Cause::NoStamp, arrival),
-        };
-        let known = books.of(stamp.publisher).filter(|book| stamp.sequence < book.next);
-        let Some(book) = known else { return self.phantom(Cause::NeverSent, arrival) };
-        let copy = self.copy(arrival.destination, &stamp);
-        if arrival.dead_lettered.is_some() || matches!(copy, Copy::Elsewhere(_)) {
-            self.trace(book, arrival, &stamp, copy);
-        }
-        if !delivery {
-            return Seen::First;
-        }
-        let Arrival { destination, redelivered, observed_us, .. } = *arrival;
-        let repeated = book.deliver(stamp.sequence, (copy, destination), stamp.attempt, redelivered, observed_us);
-        repeated.map_or(Seen::First, Seen::Repeated)
-    }
-
-    #[cold]
-    fn phantom(&self, cause: Cause, arrival: &Arrival) -> Seen {
-        self.tally(arrival.destination, |queue| queue.phantom += 1);
-        self.offend(ViolationClass::Phantom, Some(cause), arrival);
-        Seen::Phantom
-    }
-
-    /// Notes how a copy came where its message's route does not lead: by a dead letter exchange, or astray.
-    fn trace(&self, book: &mut Book, arrival: &Arrival, stamp: &Stamp, copy: Copy) {
-        let known = book.is_delivered(stamp.sequence, copy) || book.is_closed(stamp.sequence, copy);
-        let is_new_here = !known && matches!(copy, Copy::Elsewhere(_));
-        if let Some((from, reason)) = &arrival.dead_lettered {
-            let left = self.copy(*from, stamp);
-            if !book.close(stamp.sequence, left) {
-                self.excuse(book, *from, stamp.sequence);
-                self.tally(*from, |queue| match queue.dead_lettered.get_mut(&**reason) {
-                    Some(count) => *count += 1,
-                    None => drop(queue.dead_lettered.insert(reason.to_string(), 1)),
-                });
-            }
-            if is_new_here {
-                self.tally(arrival.destination, |queue| queue.routed += 1);
-            }
-        } else if is_new_here {
-            self.tally(arrival.destination, |queue| queue.misrouted += 1);
-            self.offend(ViolationClass::Misrouted, None, arrival);
-        }
     }
 
     #[inline]

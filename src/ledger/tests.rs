@@ -32,7 +32,7 @@ impl Foretold for Nothing {
 }
 
 fn destination(name: &str, rules: &[Rule]) -> Destination {
-    Destination { name: name.to_owned(), rules: rules.to_vec(), kind: "classic", may_skip_head: false }
+    Destination { name: name.to_owned(), rules: rules.to_vec(), kind: "classic", may_skip_head: false, waits_for: None }
 }
 
 fn ledger(publishers: usize, routes: Vec<Vec<u32>>) -> Ledger {
@@ -40,19 +40,17 @@ fn ledger(publishers: usize, routes: Vec<Vec<u32>>) -> Ledger {
     Ledger::new(RUN, publishers, destinations, Arc::new(InTurn(routes)))
 }
 
+/// What `x-death` says of a message that left destination `from` once.
+fn died(from: u32, reason: &str) -> Option<Arc<[DeathEntry]>> {
+    Some(Arc::new([DeathEntry { from, reason: reason.into(), count: 1 }]))
+}
+
 fn stamp(publisher: u16, sequence: u64, attempt: u8) -> Stamp {
     Stamp { run: RUN, publisher, attempt, sequence, intended_us: sequence * 10, lag_us: 0 }
 }
 
 fn arrival(destination: u32, stamp: Stamp, redelivered: bool) -> Arrival {
-    Arrival {
-        destination,
-        reading: Reading::Ours(stamp),
-        redelivered,
-        retried: false,
-        observed_us: 99,
-        dead_lettered: None,
-    }
+    Arrival { destination, reading: Reading::Ours(stamp), redelivered, retried: false, observed_us: 99, deaths: None }
 }
 
 fn account(ledger: &Ledger) -> Account {
@@ -248,7 +246,7 @@ fn what_is_gone_is_no_backlog() {
     let ledger = ledger(1, vec![vec![0]]);
     confirm(&ledger, 0, 0..10);
     consume(&ledger, 0, &(0..6).map(|n| stamp(0, n, 0)).collect::<Vec<_>>());
-    let dead = |n| Arrival { dead_lettered: Some((0, "rejected".into())), ..arrival(2, stamp(0, n, 0), false) };
+    let dead = |n| Arrival { deaths: died(0, "rejected"), ..arrival(2, stamp(0, n, 0), false) };
     ledger.delivered(&mut Order::default(), &[dead(6), dead(7)], &mut Vec::new());
     assert_eq!(ledger.backlog(), 4, "two of them at each");
     ledger.consumed([6, 7].map(|n| (2, Reading::Ours(stamp(0, n, 0)))));
@@ -364,12 +362,55 @@ fn a_message_routed_nowhere_is_lost_once() {
 }
 
 #[test]
+fn what_waits_to_be_tried_again_balances_where_nobody_sees_it() {
+    // 0 is worked off, and 1 is where its dead letters wait; 2 is where they end.
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..3);
+    consume(&ledger, 0, &[stamp(0, 0, 0)]);
+    let entry = |from, reason: &str, count| DeathEntry { from, reason: reason.into(), count };
+    let back = |sequence, count| {
+        let deaths = Some(Arc::from([entry(1, "expired", count), entry(0, "rejected", count)]));
+        Arrival { deaths, retried: true, ..arrival(0, stamp(0, sequence, 0), false) }
+    };
+    for sequence in [1, 2] {
+        for came in [arrival(0, stamp(0, sequence, 0), false), back(sequence, 1), back(sequence, 2)] {
+            ledger.delivered(&mut Order::default(), &[came], &mut Vec::new());
+        }
+    }
+    ledger.consumed([(0, Reading::Ours(stamp(0, 1, 0)))]);
+    let deaths = Some(Arc::from([entry(0, "rejected", 3), entry(1, "expired", 2)]));
+    ledger.found(&[Arrival { deaths, ..arrival(2, stamp(0, 2, 0), false) }]);
+    let account = account(&ledger);
+    let counts = |queue: usize| {
+        let queue = &account.queues[queue];
+        let dead = |reason: &str| queue.dead_lettered.get(reason).copied().unwrap_or(0);
+        (queue.routed, queue.consumed, queue.left_in_queue, dead("rejected"), dead("expired"))
+    };
+    assert_eq!([0, 1, 2].map(counts), [(3, 2, 0, 1, 0), (2, 0, 0, 0, 2), (1, 0, 1, 0, 0)]);
+    assert!(account.queues.iter().all(|queue| queue.imbalance() == 0 && queue.lost == 0), "{account:?}");
+    assert_eq!(account.queues[0].retried, 4);
+}
+
+#[test]
+fn what_its_consumer_published_to_wait_has_left_its_queue() {
+    let mut destinations = vec![destination("a", &[]), destination("wait", &[])];
+    destinations[1].waits_for = Some(0);
+    let ledger = Ledger::new(RUN, 1, destinations, Arc::new(InTurn(vec![vec![0]])));
+    confirm(&ledger, 0, 0..1);
+    ledger.delivered(&mut Order::default(), &[arrival(0, stamp(0, 0, 0), false)], &mut Vec::new());
+    ledger.found(&[arrival(1, stamp(0, 0, 0), false)]);
+    let account = account(&ledger);
+    assert_eq!(account.queues[0].dead_lettered, BTreeMap::from([(RETRIED.to_owned(), 1)]));
+    assert_eq!((account.queues[1].routed, account.queues[1].left_in_queue, account.queues[1].misrouted), (1, 1, 0));
+    assert!(account.queues.iter().all(|queue| queue.imbalance() == 0 && queue.lost == 0));
+}
+
+#[test]
 fn dead_letters_leave_one_queue_and_reach_another() {
     let ledger = ledger(1, vec![vec![0]]);
     confirm(&ledger, 0, 0..3);
     consume(&ledger, 0, &[stamp(0, 0, 0)]);
-    let dead =
-        |sequence| Arrival { dead_lettered: Some((0, "expired".into())), ..arrival(2, stamp(0, sequence, 0), false) };
+    let dead = |sequence| Arrival { deaths: died(0, "expired"), ..arrival(2, stamp(0, sequence, 0), false) };
     ledger.found(&[dead(1), dead(2)]);
     let account = account(&ledger);
     assert_eq!(account.queues[0].dead_lettered, BTreeMap::from([("expired".to_owned(), 2)]));
@@ -583,7 +624,7 @@ proptest! {
                 Fate::Left => ledger.found(std::slice::from_ref(&here)),
                 Fate::DeadLettered => ledger.found(&[Arrival {
                     destination: 2,
-                    dead_lettered: Some((0, "rejected".into())),
+                    deaths: died(0, "rejected"),
                     ..here.clone()
                 }]),
                 _ => {}

@@ -33,6 +33,8 @@ pub enum Lane {
     Fail = 12,
     /// Which members of a fleet a fault is for.
     Members = 13,
+    /// How long a message waits before it is tried again.
+    Retry = 14,
 }
 
 /// 64 random bits.

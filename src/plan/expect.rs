@@ -178,20 +178,34 @@ pub const EFFECT_COUNTS: [&str; 4] = ["effects_applied", "effects_repeated", "ef
 /// The ledger's words that are counted per connection.
 pub const CONNECTION_COUNTS: [&str; 2] = ["disconnects", "blocked"];
 
+/// The ledger's words for messages that are to fail, or that die where nobody takes them.
+pub const FATE_COUNTS: [&str; 5] =
+    ["fates_foretold", "fates_differing", "fates_unexplained", "attempts", "attempts_max"];
+
 /// All the ledger's words, as in `totals` of `run.json`.
-pub const COUNTS: [&str; 33] = {
-    let mut all = [""; 33];
+pub const COUNTS: [&str; 38] = {
+    let mut all = [""; 38];
     let (publishers, others) = all.split_at_mut(PUBLISHER_COUNTS.len());
-    let (queues, connections) = others.split_at_mut(QUEUE_COUNTS.len());
+    let (queues, others) = others.split_at_mut(QUEUE_COUNTS.len());
+    let (connections, fates) = others.split_at_mut(CONNECTION_COUNTS.len());
     publishers.copy_from_slice(&PUBLISHER_COUNTS);
     queues.copy_from_slice(&QUEUE_COUNTS);
     connections.copy_from_slice(&CONNECTION_COUNTS);
+    fates.copy_from_slice(&FATE_COUNTS);
     all
 };
 
 /// Latencies of the record, in microseconds.
-pub const LATENCIES: [&str; 6] =
-    ["end_to_end", "end_to_end_from_send", "confirm", "confirm_from_send", "schedule_lag", "time_to_dead_letter"];
+pub const LATENCIES: [&str; 8] = [
+    "end_to_end",
+    "end_to_end_from_send",
+    "confirm",
+    "confirm_from_send",
+    "schedule_lag",
+    "time_to_dead_letter",
+    "retry_delay",
+    "retry_late",
+];
 
 /// Steps of a message's way whose rate is measured.
 pub const THROUGHPUTS: [&str; 4] = ["published", "confirmed", "delivered", "consumed"];

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::failing::FailThen;
 use super::{
     Again, Arguments, BodyPlan, ClientKind, Discipline, FailPlan, PrefetchScope, RateProfile, Store, StreamOffset, draw,
 };
@@ -222,6 +223,14 @@ pub struct ConsumerFleet {
     pub idempotency: Option<IdempotencyPlan>,
     /// Channels that consume.
     pub subscribers: Vec<Subscriber>,
+}
+
+impl ConsumerFleet {
+    /// Whether it tries messages of this queue again as the queue's `[[retry]]` says.
+    pub fn retries(&self, queue: usize) -> bool {
+        let rules = self.fail.iter().flat_map(|fail| &fail.rules);
+        self.queues.contains(&queue) && rules.into_iter().any(|rule| rule.then == FailThen::Retry)
+    }
 }
 
 /// How the effects of a fleet are kept from being applied twice.

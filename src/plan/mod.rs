@@ -9,10 +9,12 @@ mod divide;
 pub mod draw;
 pub mod expect;
 pub mod failing;
+pub mod fate;
 pub mod fault;
 pub mod fields;
 pub mod fleet;
 mod resolve;
+mod retry;
 pub mod routing;
 pub mod schedule;
 pub mod topology;
@@ -31,6 +33,7 @@ pub use fleet::{
     WorkPlan,
 };
 pub use resolve::{PlanError, resolve};
+pub use retry::{RetryPlan, RetryStep};
 pub use schedule::{RateProfile, Schedule};
 pub use topology::{BindingPlan, ExchangePlan, QueuePlan, TopologyPlan};
 
@@ -59,6 +62,9 @@ pub struct Plan {
     pub broker: BrokerPlan,
     /// What is declared.
     pub topology: TopologyPlan,
+    /// How failed messages are tried again, by queue.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retries: Vec<RetryPlan>,
     /// Fleets that publish.
     pub producers: Vec<ProducerFleet>,
     /// Fleets that consume.
@@ -82,6 +88,13 @@ impl Plan {
     pub fn publisher_name(&self, id: u16) -> String {
         self.publisher(id)
             .map_or_else(|| id.to_string(), |(fleet, publisher)| format!("{}/{}", fleet.name, publisher.place))
+    }
+
+    /// Whether messages in a queue wait to be worked off by consumers that fail some, or to be tried again.
+    pub fn is_on_the_way(&self, queue: usize) -> bool {
+        let mut waits = self.retries.iter().flat_map(|retry| &retry.steps);
+        let mut fails = self.consumers.iter().filter(|fleet| fleet.fail.is_some());
+        waits.any(|step| step.queue == Some(queue)) || fails.any(|fleet| fleet.queues.contains(&queue))
     }
 
     /// Publishers of all fleets together.

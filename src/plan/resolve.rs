@@ -10,6 +10,7 @@ mod idempotency;
 mod load;
 mod members;
 mod producers;
+mod retries;
 mod topology;
 mod values;
 
@@ -67,6 +68,7 @@ pub fn resolve(
     read_file: &dyn Fn(&str) -> std::io::Result<String>,
 ) -> Result<Plan, Vec<PlanError>> {
     let mut problems = Problems::default();
+    let scenario = &*scenario.expanded();
     let seed = scenario.seed.unwrap_or(0);
     fleet_names(scenario, &mut problems);
     let mut topology = topology::resolve(scenario, &mut problems);
@@ -76,6 +78,7 @@ pub fn resolve(
     let producers = producers::resolve(&scenario.producers, seed, &router, &limits, read_file, &mut problems);
     let consumers =
         consumers::resolve(&scenario.consumers, (seed, load.warmup_us), (&router, &producers), &mut problems);
+    let retries = retries::resolve(&scenario.retries, seed, &router);
     topology::let_expire(&mut topology, &producers);
     let fleets = members::Fleets { producers: &producers, consumers: &consumers };
     let faults = faults::resolve(scenario, (seed, &load), &fleets, &mut problems);
@@ -87,6 +90,7 @@ pub fn resolve(
         seed,
         broker: broker(scenario.broker.clone().unwrap_or_default()),
         topology,
+        retries,
         producers,
         consumers,
         load,

@@ -3,6 +3,7 @@
 //! May use `units`, `plan`, `ledger` and `latency`. Everything after it (verdict, plots, gate) reads only the record.
 
 mod effects;
+mod fates;
 mod fault;
 #[doc(hidden)]
 pub mod fixture;
@@ -18,9 +19,11 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::ledger::account::{Account, Cause, PublisherAccount, QueueAccount, Texts, Violation, ViolationClass};
 pub use crate::ledger::effects::EffectsAccount;
+pub use crate::ledger::fates::FatesAccount;
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
 pub use effects::StoreRow;
+pub use fates::{FateRow, FatesReport};
 pub use fault::{FaultCost, FaultMessage, FaultRow};
 pub use gap::{DuplicateGap, GapLength};
 pub use scenario::ScenarioFacts;
@@ -76,6 +79,9 @@ pub struct Record {
     pub duplicate_gaps: Vec<DuplicateGap>,
     /// Faults.
     pub faults: Vec<FaultRow>,
+    /// What became of messages that consumers fail or that die; none where the plan gives no message a fate of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fates: Option<FatesReport>,
     /// Stores of idempotent consumers, by fleet and queue.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stores: Vec<StoreRow>,
@@ -185,9 +191,33 @@ pub struct Totals {
     /// Effects that were applied for messages that were never sent, or never came to that queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effects_unknown: Option<u64>,
+    /// Messages whose fate was foretold, those that just work left out; none where no message has a fate of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fates_foretold: Option<u64>,
+    /// Messages whose fate was another one than foretold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fates_differing: Option<u64>,
+    /// Of these, those for which nothing that was seen accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fates_unexplained: Option<u64>,
+    /// Attempts at messages that were to fail, those that worked in the end included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u64>,
+    /// Most attempts at one message in one queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_max: Option<u64>,
 }
 
 impl Totals {
+    /// Takes over what was foretold and seen of fates.
+    pub fn count_fates(&mut self, fates: &FatesAccount) {
+        self.fates_foretold = Some(fates.foretold);
+        self.fates_differing = Some(fates.differing_total());
+        self.fates_unexplained = Some(fates.unexplained());
+        self.attempts = Some(fates.attempts);
+        self.attempts_max = Some(fates.attempts_max);
+    }
+
     /// Adds up what the stores say; nothing where none could be read.
     pub fn count_effects(&mut self, account: &Account) {
         let read = || account.queues.iter().filter_map(|queue| queue.effects);
@@ -354,7 +384,7 @@ pub struct PercentilePoint {
 }
 
 /// Dead letters of one queue for one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetterRow {
     /// Queue that they left.
     pub queue: String,

@@ -92,6 +92,7 @@ pub const OUTPUTS: &[Output] = &[
     Output { file: csv::LATENCY, render: csv::latency },
     Output { file: csv::LEDGER, render: csv::ledger },
     Output { file: csv::DEAD_LETTERS, render: csv::dead_letters },
+    Output { file: csv::FATES, render: csv::fates },
     Output { file: csv::FAULTS, render: csv::faults },
     Output { file: csv::INCIDENTS, render: csv::incidents },
     Output { file: csv::QUEUES, render: csv::queues },

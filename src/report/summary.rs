@@ -40,7 +40,7 @@ pub fn rows(record: &Record) -> Vec<Row> {
     let measured = totals(&record.totals)
         .into_iter()
         .map(|(word, count)| (word.to_owned(), unit(word), Some(count.into())))
-        .chain(effects(&record.totals))
+        .chain(where_there_are(&record.totals))
         .chain(throughputs(record))
         .chain(latencies(record))
         .chain(gauges(record))
@@ -151,13 +151,19 @@ pub fn totals(totals: &Totals) -> [(&'static str, u64); 29] {
     ]
 }
 
-/// What the stores of idempotent consumers say; nothing where there are none.
-fn effects(totals: &Totals) -> impl Iterator<Item = Measured> {
+/// What the stores of idempotent consumers say, and what became of messages that were to fail; nothing where there are
+/// none.
+fn where_there_are(totals: &Totals) -> impl Iterator<Item = Measured> {
     let words = [
         ("effects_applied", totals.effects_applied),
         ("effects_repeated", totals.effects_repeated),
         ("effects_missing", totals.effects_missing),
         ("effects_unknown", totals.effects_unknown),
+        ("fates_foretold", totals.fates_foretold),
+        ("fates_differing", totals.fates_differing),
+        ("fates_unexplained", totals.fates_unexplained),
+        ("attempts", totals.attempts),
+        ("attempts_max", totals.attempts_max),
     ];
     let counted = |(word, count): (&str, Option<u64>)| Some((word.to_owned(), "messages", Some(count?.into())));
     words.into_iter().filter_map(counted)
@@ -321,9 +327,9 @@ mod tests {
     #[test]
     fn the_totals_are_those_of_the_ledger() {
         let record = fixture::record();
-        let effects: Vec<_> = effects(&record.totals).collect();
+        let others: Vec<_> = where_there_are(&record.totals).collect();
         let words = totals(&Totals::default()).into_iter().map(|(word, _)| word);
-        let mut words: Vec<&str> = words.chain(effects.iter().map(|(word, ..)| word.as_str())).collect();
+        let mut words: Vec<&str> = words.chain(others.iter().map(|(word, ..)| word.as_str())).collect();
         let mut known = crate::plan::expect::COUNTS;
         words.sort_unstable();
         known.sort_unstable();
@@ -332,10 +338,10 @@ mod tests {
         for (word, count) in totals(&record.totals) {
             assert_eq!(json[word], count, "{word}");
         }
-        for (word, _, count) in &effects {
+        for (word, _, count) in &others {
             assert_eq!(json[word.as_str()].as_u64().map(Figure::from), *count, "{word}");
         }
-        assert_eq!(super::effects(&Totals::default()).count(), 0, "a run without stores says nothing of effects");
+        assert_eq!(where_there_are(&Totals::default()).count(), 0, "a run without stores says nothing of effects");
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(super) fn violation(class: ViolationClass) -> &'static str {
         ViolationClass::EffectRepeated => "effect_repeated",
         ViolationClass::EffectMissing => "effect_missing",
         ViolationClass::EffectUnknown => "effect_unknown",
+        ViolationClass::Fate => "fate",
     }
 }
 

@@ -200,6 +200,13 @@ impl Auditor<'_> {
             found.extend(here.iter().map(|destination| Arrival { destination: *destination, ..first.clone() }));
         }
         shared.ledger.found(&found);
+        for arrival in &found {
+            if let Reading::Ours(stamp) = &arrival.reading {
+                let queue = self.destinations.by_queue.iter().position(|all| all.contains(&arrival.destination));
+                let on_its_way = queue.is_some_and(|queue| self.plan.is_on_the_way(queue));
+                shared.fates.found(stamp, arrival.destination, arrival.deaths(), on_its_way);
+            }
+        }
         shared.deaths.note(deliveries, readings.into_iter(), shared);
         deliveries.clear();
     }

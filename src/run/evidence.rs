@@ -9,13 +9,14 @@ use hdrhistogram::Histogram;
 use tokio::sync::mpsc;
 
 use super::costs;
+use super::fates::{Compared, Fates};
 use super::fleets::Fleets;
 use super::host::{self, ClockWatch};
 use super::routes::{PlanForetold, schedule};
 use super::sampler::Sampled;
 use super::stores::StoreRead;
 use super::{Ending, Job, Run};
-use crate::fleet::{Clock, ConsumerMeters};
+use crate::fleet::{Clock, ConsumerMeters, DeathKind};
 use crate::latency::{Recorder, at_percentile, histogram, listed_percentiles};
 use crate::ledger::gap::Stretch;
 use crate::ledger::{Evidence as Reconciled, RemovalEvidence, Rule};
@@ -103,7 +104,24 @@ pub(super) struct Evidence<'a> {
 
 impl Evidence<'_> {
     pub(super) fn record(self, course: &Course) -> Record {
-        let account = self.account();
+        let mut account = self.account();
+        let version = self.run.broker.facts().version.clone();
+        let fates = Fates {
+            plan: &self.run.plan,
+            shared: &self.run.shared,
+            destinations: &self.run.destinations,
+            version: &version,
+        };
+        // A run that was cut short has not seen what becomes of its messages.
+        let compared = self.ending.audited.then(|| fates.compare(&mut account)).flatten();
+        let mut totals = totals(
+            &account,
+            self.run.shared.incidents.count(IncidentKind::Disconnected),
+            self.run.shared.incidents.count(IncidentKind::Blocked),
+        );
+        if let Some(compared) = &compared {
+            totals.count_fates(&compared.report.account);
+        }
         let incidents = &self.run.shared.incidents;
         let (queue_samples, broker_samples, overflow) = self.run.watch.take();
         let generator = GeneratorFacts { overflow, ..self.generator(course) };
@@ -113,11 +131,7 @@ impl Evidence<'_> {
             started_at: self.job.started_at,
             completeness: self.ending.completeness.clone(),
             verdict: None,
-            totals: totals(
-                &account,
-                incidents.count(IncidentKind::Disconnected),
-                incidents.count(IncidentKind::Blocked),
-            ),
+            totals,
             scenario: self.job.scenario.clone(),
             plan: (*self.run.plan).clone(),
             versions: self.versions(),
@@ -126,9 +140,10 @@ impl Evidence<'_> {
             phases: course.phases(),
             generator,
             latency: self.latencies(),
-            dead_letters: self.dead_letters(),
+            dead_letters: self.dead_letters(compared.as_ref()),
             duplicate_gaps: self.duplicate_gaps(),
             faults: self.faults(&account),
+            fates: compared.map(|compared| compared.report),
             stores: self.effects.iter().map(|read| read.row.clone()).collect(),
             incidents: incidents.listed(),
             incidents_total: incidents.total(),
@@ -267,6 +282,17 @@ impl Evidence<'_> {
             let _ = to_dead_letter.add(&counted.times);
         }
         summaries.push(summary("time_to_dead_letter", "all", &to_dead_letter, &named));
+        let (mut all_delays, mut all_late) = (histogram(), histogram());
+        for (fleet, meters, _) in &self.fleets.consumers {
+            let (delays, late) = meters.retries.delays();
+            for (metric, of, all) in [("retry_delay", delays, &mut all_delays), ("retry_late", late, &mut all_late)] {
+                let Some(of) = of.filled() else { continue };
+                let _ = all.add(of);
+                summaries.push(summary(metric, fleet, of, &named));
+            }
+        }
+        summaries.push(summary("retry_delay", "all", &all_delays, &named));
+        summaries.push(summary("retry_late", "all", &all_late, &named));
         summaries.retain(|summary| summary.count > 0);
         summaries
     }
@@ -283,7 +309,9 @@ impl Evidence<'_> {
         named.collect()
     }
 
-    fn dead_letters(&self) -> Vec<DeadLetterRow> {
+    fn dead_letters(&self, compared: Option<&Compared>) -> Vec<DeadLetterRow> {
+        let queues = &self.run.plan.topology.queues;
+        let letters = compared.and_then(|compared| compared.letters.as_ref());
         let expected = |queue: &str, reason: &str| {
             self.run.plan.expect.iter().find_map(|expectation| match expectation {
                 Expectation::Bound {
@@ -301,11 +329,17 @@ impl Evidence<'_> {
                 _ => None,
             })
         };
-        let row = |(kind, counted): (crate::fleet::DeathKind, crate::fleet::DeathCount)| {
+        let row = |(kind, counted): (DeathKind, crate::fleet::DeathCount)| {
             let time = |percentile| (!counted.times.is_empty()).then(|| at_percentile(&counted.times, percentile).0);
             DeadLetterRow {
-                expected: expected(&kind.from, &kind.reason),
-                dead_letter_queue: self.run.plan.topology.queues[kind.found_in].name.clone(),
+                expected: expected(&kind.from, &kind.reason).or_else(|| {
+                    let is_it = |(from, found_in, reason): &(usize, usize, &str)| {
+                        queues[*from].name == kind.from && *found_in == kind.found_in && *reason == kind.reason
+                    };
+                    letters
+                        .map(|letters| letters.iter().find(|(letter, _)| is_it(letter)).map_or(0, |(_, count)| *count))
+                }),
+                dead_letter_queue: queues[kind.found_in].name.clone(),
                 queue: kind.from,
                 reason: kind.reason,
                 actual: counted.count,
@@ -313,7 +347,23 @@ impl Evidence<'_> {
                 time_to_dead_letter_max_us: time(100.0),
             }
         };
-        self.run.shared.deaths.counted().into_iter().map(row).collect()
+        let counted = self.run.shared.deaths.counted();
+        let is_found = |(from, found_in, reason): &(usize, usize, &str)| {
+            let kind =
+                DeathKind { from: queues[*from].name.clone(), found_in: *found_in, reason: (*reason).to_owned() };
+            counted.contains_key(&kind)
+        };
+        let missing = letters.into_iter().flatten().filter(|(letter, _)| !is_found(letter));
+        let missing: Vec<_> = missing
+            .map(|((from, found_in, reason), expected)| DeadLetterRow {
+                queue: queues[*from].name.clone(),
+                dead_letter_queue: queues[*found_in].name.clone(),
+                reason: (*reason).to_owned(),
+                expected: Some(*expected),
+                ..DeadLetterRow::default()
+            })
+            .collect();
+        counted.into_iter().map(row).chain(missing).collect()
     }
 
     fn broker_facts(&self) -> BrokerFacts {

@@ -18,7 +18,7 @@ use crate::client::{Client, QueueSubscription};
 use crate::endpoint::Endpoint;
 use crate::faults::Drivers;
 use crate::fleet::{
-    ConsumerMeters, Failing, Lives, MessageMaker, ProducerMeters, PublisherTask, Seat, Shared, Slot, Source,
+    ConsumerMeters, Failing, Lives, MessageMaker, Outlet, ProducerMeters, PublisherTask, Seat, Shared, Slot, Source,
     SubscriberTask,
 };
 use crate::plan::{Broken, ClientKind, ConsumerFleet, FaultPlan, Plan, ProducerFleet, QueueKind, draw};
@@ -138,6 +138,20 @@ impl Fleets {
             }
         }
         let placed = self.open(&slots, &fleet.name).await?;
+        // Who publishes what it fails does so on a connection of its own.
+        let publishes = plan.retries.iter().any(|retry| retry.is_published() && fleet.retries(retry.queue));
+        let first_id = fleet.subscribers.first().map_or(0, |first| first.id as usize);
+        let mut outlets = Vec::new();
+        for (number, subscriber) in fleet.subscribers.iter().enumerate().filter(|_| publishes) {
+            let source = Source { client: client(fleet.client), endpoint: endpoint.clone(), exclusive: Vec::new() };
+            let seed = draw::bits(subscriber.seed, draw::Lane::Backoff, u64::MAX);
+            let connection = (slots.len() + number) as u32;
+            let slot = Slot::new(Arc::clone(shared), source, &fleet.name, subscriber.member, connection, seed);
+            let slot = Arc::new(slot);
+            lives.attach(subscriber.member, &slot);
+            outlets.push(slot);
+        }
+        self.open(&outlets, &fleet.name).await?;
         let mut ready = Vec::new();
         for subscriber in &fleet.subscribers {
             let queue = |number: usize| QueueSubscription {
@@ -146,7 +160,8 @@ impl Fleets {
                 offset: (plan.topology.queues[number].kind == QueueKind::Stream).then(|| fleet.offset.clone()),
             };
             let slot = Arc::clone(&slots[subscriber.connection as usize]);
-            let seat = Seat { slot, lives: Arc::clone(&lives), failing: failing.clone() };
+            let outlet = outlets.get(subscriber.id as usize - first_id).cloned().map(Outlet::new);
+            let seat = Seat { slot, lives: Arc::clone(&lives), failing: failing.clone(), outlet };
             let of: Arc<dyn crate::fleet::Destinations> = Arc::clone(destinations) as _;
             let (me, meters) = (subscriber.clone(), Arc::clone(&meters));
             let task = SubscriberTask::new(shared, seat, &fleet, me, meters, of, queue);
@@ -164,6 +179,7 @@ impl Fleets {
             subscribed.map_err(|error| failed(error.to_string()))?;
         }
         self.consumer_slots.extend(slots.into_iter().map(|slot| (slot, exclusive.clone())));
+        self.consumer_slots.extend(outlets.into_iter().map(|slot| (slot, Vec::new())));
         self.consumers.push((fleet.name.clone(), meters, fleet.queues.clone()));
         Ok(())
     }

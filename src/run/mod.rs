@@ -8,6 +8,7 @@ mod conductor;
 mod costs;
 mod error;
 mod evidence;
+mod fates;
 mod fleets;
 mod host;
 mod recovery;
@@ -31,6 +32,7 @@ use crate::faults::Drivers;
 use crate::fleet::{Deaths, Shared, Slot, Stage};
 use crate::latency::IntervalLog;
 use crate::ledger::Ledger;
+use crate::ledger::fates::Fates;
 use crate::ledger::incidents::Incidents;
 use crate::plan::{ClientKind, FaultKind, Plan};
 use crate::record::progress::Progress;
@@ -264,6 +266,7 @@ impl<'a> Run<'a> {
             publishers_busy: AtomicU32::new(0),
             publishers_sending: AtomicU32::new(0),
             deaths: Deaths::default(),
+            fates: Fates::default(),
             run,
             trouble: OnceLock::new(),
         });

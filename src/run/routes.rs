@@ -42,6 +42,12 @@ impl PlanDestinations {
             }
             made.by_queue.push((first..made.destinations.len() as u32).collect());
         }
+        for retry in &plan.retries {
+            let from = made.by_queue[retry.queue][0];
+            for wait in retry.steps.iter().filter_map(|step| step.queue) {
+                made.destinations[made.by_queue[wait][0] as usize].waits_for = Some(from);
+            }
+        }
         made
     }
 
@@ -95,7 +101,7 @@ fn destination(name: String, queue: &QueuePlan, may_skip_head: bool) -> Destinat
         QueueKind::Quorum => "quorum",
         QueueKind::Stream => "stream",
     };
-    Destination { name, rules, kind, may_skip_head }
+    Destination { name, rules, kind, may_skip_head, waits_for: None }
 }
 
 impl Destinations for PlanDestinations {

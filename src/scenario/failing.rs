@@ -46,6 +46,8 @@ pub enum FailThen {
     Reject,
     /// The same by `basic.nack`.
     Nack,
+    /// It is tried again as the queue's `[[retry]]` says, and rejected once that has no further attempt.
+    Retry,
 }
 
 impl FailThen {

@@ -18,6 +18,7 @@ mod loader;
 pub mod pattern;
 mod problem;
 pub mod producer;
+pub mod retry;
 mod schema;
 mod set;
 mod shape;
@@ -35,6 +36,7 @@ pub use fault::Fault;
 pub use load::{Expectations, Load};
 pub use loader::{Loaded, load};
 pub use producer::Producer;
+pub use retry::Retry;
 pub use schema::json_schema;
 pub use source::Source;
 pub use topology::{Exchange, Queue};
@@ -62,6 +64,9 @@ pub struct Scenario {
     /// Queues to declare, each with its bindings.
     #[serde(default, rename = "queue")]
     pub queues: Vec<Queue>,
+    /// How messages are tried again that consumers fail, by queue.
+    #[serde(default, rename = "retry")]
+    pub retries: Vec<Retry>,
     /// Fleets of producers.
     #[serde(default, rename = "producer")]
     pub producers: Vec<Producer>,

@@ -34,6 +34,22 @@ pub struct Exchange {
     pub arguments: Arguments,
 }
 
+impl Exchange {
+    /// A direct exchange of which nothing else is said.
+    pub(super) fn direct(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: ExchangeKind::Direct,
+            durable: None,
+            auto_delete: None,
+            internal: None,
+            alternate: None,
+            bind: Vec::new(),
+            arguments: Arguments::new(),
+        }
+    }
+}
+
 /// How an exchange routes (AMQP 0-9-1, section 3.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -49,7 +65,7 @@ pub enum ExchangeKind {
 }
 
 /// One `[[queue]]`. A name such as `orders.{1..100}` declares a hundred; `{}` in its other texts is the same number.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Queue {
     /// Name of the queue, or a pattern such as `orders.{1..100}`.
@@ -89,6 +105,13 @@ pub struct Queue {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub arguments: Arguments,
+}
+
+impl Queue {
+    /// A queue of which nothing else is said.
+    pub(super) fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
 }
 
 /// Type of a queue.

@@ -24,6 +24,11 @@ impl Span {
         Self(Duration::from_millis(milliseconds))
     }
 
+    /// Whole microseconds.
+    pub const fn from_us(microseconds: u64) -> Self {
+        Self(Duration::from_micros(microseconds))
+    }
+
     /// In microseconds, rounded down; saturates after 584,000 years.
     pub fn as_us(self) -> u64 {
         micros(self.0)

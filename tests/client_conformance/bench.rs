@@ -139,7 +139,7 @@ pub struct Received {
     pub tag: u64,
     pub redelivered: bool,
     pub stamp: Option<[u8; STAMP_LEN]>,
-    pub death: Option<Box<Death>>,
+    pub deaths: Box<[Death]>,
     pub body: Bytes,
 }
 
@@ -182,7 +182,7 @@ pub fn opened(deliveries: &Deliveries) -> Vec<Received> {
         tag: delivery.tag,
         redelivered: delivery.redelivered,
         stamp: delivery.stamp,
-        death: delivery.death.clone(),
+        deaths: delivery.deaths.clone(),
         body: Bytes::copy_from_slice(body),
     });
     opened.collect()

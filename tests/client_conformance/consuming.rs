@@ -82,13 +82,13 @@ pub async fn a_rejected_message_tells_of_its_death(bench: &Bench<'_>) {
     let queue = bench.queue(arguments).await;
     bench.fill(&queue.name, 3).await;
     let (connection, mut link) = bench.subscribe(&queue.name).await;
-    assert!(received(link.as_mut(), 3).await.iter().all(|d| d.death.is_none()));
+    assert!(received(link.as_mut(), 3).await.iter().all(|d| d.deaths.is_empty()));
     link.settle_in_time(1, false, Settle::Reject).await.unwrap();
     link.settle_in_time(3, true, Settle::Reject).await.unwrap();
     bench.wait_ready(&dead.name, 3).await;
     let (letters, mut link) = bench.subscribe(&dead.name).await;
     for delivery in received(link.as_mut(), 3).await {
-        let death = delivery.death.expect("x-death");
+        let [death] = &delivery.deaths[..] else { panic!("{:?}", delivery.deaths) };
         assert_eq!((death.queue.as_str(), death.reason.as_str(), death.count), (queue.name.as_str(), "rejected", 1));
         assert!(death.unix_seconds.is_some_and(|time| time > 1_600_000_000), "{:?}", death.unix_seconds);
     }

@@ -88,7 +88,13 @@ impl Pair {
 
     async fn start_plan(broker: &Looped, plan: Plan) -> Self {
         let (stage, receiver) = watch::channel(Stage::Ready);
-        let queue = Destination { name: "q".to_owned(), rules: Vec::new(), kind: "classic", may_skip_head: false };
+        let queue = Destination {
+            name: "q".to_owned(),
+            rules: Vec::new(),
+            kind: "classic",
+            may_skip_head: false,
+            waits_for: None,
+        };
         let shared = Arc::new(Shared {
             ledger: Arc::new(Ledger::new(1, 1, vec![queue], Arc::new(One))),
             clock: Arc::new(Clock::new(Instant::now())),
@@ -99,6 +105,7 @@ impl Pair {
             publishers_busy: AtomicU32::new(0),
             publishers_sending: AtomicU32::new(0),
             deaths: Deaths::default(),
+            fates: Default::default(),
             run: 1,
             trouble: std::sync::OnceLock::new(),
         });
@@ -114,7 +121,7 @@ impl Pair {
         let fleet = Arc::new(plan.consumers[0].clone());
         let me = fleet.subscribers[0].clone();
         let queue = |number| QueueSubscription { number, name: "q".to_owned(), offset: None };
-        let seat = Seat { slot: consuming, lives: Lives::new("c", 1, false), failing: None };
+        let seat = Seat { slot: consuming, lives: Lives::new("c", 1, false), failing: None, outlet: None };
         let subscriber = SubscriberTask::new(&shared, seat, &fleet, me, Arc::clone(&consumer), Arc::new(One), queue);
         let fleet = Arc::new(plan.producers[0].clone());
         let me = fleet.publishers[0].clone();

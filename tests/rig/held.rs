@@ -75,19 +75,35 @@ impl Held {
 
     /// Publishes something that no run sent.
     pub fn inject(&self, queue: &str, body: &[u8]) {
-        let url = broker::url(self.broker());
         self.wait(async {
-            let connection =
-                lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.expect("connected");
+            let connection = self.connect().await;
             let channel = connection.create_channel().await.expect("a channel");
-            let options = lapin::options::BasicPublishOptions::default();
-            channel
-                .basic_publish("".into(), queue.into(), options, body, lapin::BasicProperties::default())
-                .await
-                .expect("published");
+            publish(&channel, queue, body).await;
             connection.close(200, "done".into()).await.expect("closed");
         });
     }
+
+    /// Takes a message out of a queue and puts its body into another one.
+    pub fn move_one(&self, from: &str, to: &str) {
+        self.wait(async {
+            let connection = self.connect().await;
+            let channel = connection.create_channel().await.expect("a channel");
+            let got = channel.basic_get(from.into(), lapin::options::BasicGetOptions { no_ack: true }).await;
+            let got = got.expect("an answer").expect("a message");
+            publish(&channel, to, &got.delivery.data).await;
+            connection.close(200, "done".into()).await.expect("closed");
+        });
+    }
+
+    async fn connect(&self) -> lapin::Connection {
+        let url = broker::url(self.broker());
+        lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.expect("connected")
+    }
+}
+
+async fn publish(channel: &lapin::Channel, queue: &str, body: &[u8]) {
+    let (options, properties) = (lapin::options::BasicPublishOptions::default(), lapin::BasicProperties::default());
+    channel.basic_publish("".into(), queue.into(), options, body, properties).await.expect("published");
 }
 
 impl Drop for Held {

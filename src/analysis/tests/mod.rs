@@ -74,6 +74,7 @@ pub(super) fn good() -> Record {
         },
         dead_letters: Vec::new(),
         duplicate_gaps: Vec::new(),
+        fates: None,
         faults: Vec::new(),
         stores: Vec::new(),
         incidents: Vec::new(),
@@ -197,6 +198,7 @@ fn plan(expect: Vec<Expectation>) -> Plan {
         seed: 42,
         broker: BrokerPlan::default(),
         topology: TopologyPlan { queues: vec![QueuePlan::new("orders", QueueKind::Quorum)], ..TopologyPlan::default() },
+        retries: Vec::new(),
         producers: vec![producer()],
         consumers: vec![consumer()],
         load: LoadPlan {

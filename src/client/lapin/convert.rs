@@ -71,7 +71,7 @@ pub(super) fn delivery(queue: usize, from: &::lapin::message::Delivery) -> Deliv
         tag: from.delivery_tag,
         redelivered: from.redelivered,
         stamp: headers.and_then(stamp),
-        death: headers.and_then(death).map(Box::new),
+        deaths: headers.map(deaths).unwrap_or_default(),
         body: 0..0,
     }
 }
@@ -103,10 +103,14 @@ fn stamp(headers: &FieldTable) -> Option<[u8; STAMP_LEN]> {
     }
 }
 
-/// The first entry of `x-death`: the broker puts the newest one first.
-fn death(headers: &FieldTable) -> Option<Death> {
-    let AMQPValue::FieldArray(entries) = headers.inner().get("x-death")? else { return None };
-    let AMQPValue::FieldTable(entry) = entries.as_slice().first()? else { return None };
+/// The entries of `x-death`: the broker puts the newest one first. What is no entry ends them.
+fn deaths(headers: &FieldTable) -> Box<[Death]> {
+    let Some(AMQPValue::FieldArray(entries)) = headers.inner().get("x-death") else { return Box::default() };
+    entries.as_slice().iter().map_while(death).collect()
+}
+
+fn death(entry: &AMQPValue) -> Option<Death> {
+    let AMQPValue::FieldTable(entry) = entry else { return None };
     Some(Death {
         queue: text(entry, "queue")?,
         reason: text(entry, "reason")?,

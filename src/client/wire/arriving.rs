@@ -46,7 +46,7 @@ impl Arriving {
                     // Read only as far as something is looked for: what cannot be read behind it would go unnoticed.
                     headers.validate()?;
                     delivery.stamp = stamp(&headers);
-                    delivery.death = death(&headers).map(Box::new);
+                    delivery.deaths = deaths(&headers);
                 }
             }
             (Self::Returned { stamp: found, .. }, _) => *found = header.headers().and_then(|headers| stamp(&headers)),
@@ -95,10 +95,14 @@ fn stamp(headers: &Table<'_>) -> Option<[u8; STAMP_LEN]> {
     headers.get(STAMP_HEADER)?.as_bytes()?.try_into().ok()
 }
 
-/// The first entry of `x-death`: the broker puts the newest one first.
-fn death(headers: &Table<'_>) -> Option<Death> {
-    let Value::Array(entries) = headers.get("x-death")? else { return None };
-    let Value::Table(entry) = entries.iter().next()?.ok()? else { return None };
+/// The entries of `x-death`: the broker puts the newest one first. What is no entry ends them.
+fn deaths(headers: &Table<'_>) -> Box<[Death]> {
+    let Some(Value::Array(entries)) = headers.get("x-death") else { return Box::default() };
+    entries.iter().map_while(|entry| death(&entry.ok()?)).collect()
+}
+
+fn death(entry: &Value<'_>) -> Option<Death> {
+    let Value::Table(entry) = entry else { return None };
     let text = |key| Some(String::from_utf8_lossy(entry.get(key)?.as_bytes()?).into_owned());
     let count = entry.get("count").and_then(|count| count.as_i64());
     Some(Death {

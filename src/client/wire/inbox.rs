@@ -51,7 +51,7 @@ impl Inbox {
 
     fn arriving(&self, place: usize, tag: u64, redelivered: bool) -> Arriving {
         let queue = self.queues[place].0;
-        let delivery = Delivery { queue, tag, redelivered, stamp: None, death: None, body: 0..0 };
+        let delivery = Delivery { queue, tag, redelivered, stamp: None, deaths: Box::default(), body: 0..0 };
         // All that is here belongs to messages before it, also where the link takes them before its header comes.
         Arriving::Delivery { delivery, from: self.ready.body_bytes() }
     }

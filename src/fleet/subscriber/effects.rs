@@ -222,9 +222,9 @@ impl SubscriberTask {
     }
 
     /// The run cannot go on without the store. This member waits for its end, and takes nothing more.
-    async fn give_up(&self, error: &StoreError) {
+    async fn give_up(&mut self, error: &StoreError) {
         let reason = format!("{}: the store of its effects has failed for {GIVE_UP_AFTER:?}: {error}", self.fleet.name);
         let _ = self.shared.trouble.set(reason);
-        reached(&mut self.stage.clone(), Stage::Leave).await;
+        reached(&mut self.stage, Stage::Leave).await;
     }
 }

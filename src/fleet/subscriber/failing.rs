@@ -2,36 +2,58 @@
 
 use super::SubscriberTask;
 use crate::client::{ClientError, Deliveries, Delivery, Settle, SubscriberLink};
-use crate::fleet::failing::Attempt;
+use crate::fleet::failing::{Attempt, Wait};
 use crate::fleet::meters::add;
-use crate::ledger::{Arrival, Seen};
+use crate::ledger::{Arrival, Cause, Seen};
 use crate::plan::failing::FailThen;
-use crate::stamp::Reading;
+use crate::stamp::{Reading, Stamp};
+
+/// What becomes of a message in the hands of its consumer.
+pub(super) enum Worked {
+    /// It is worked off, where it is, for the first time.
+    Done {
+        /// For the first time.
+        is_first: bool,
+    },
+    /// It failed and is settled.
+    Failed,
+    /// It failed, and waits before it is tried again.
+    Waits(Wait),
+}
 
 impl SubscriberTask {
     /// Notes which deliveries of a batch the consumer has asked for by failing the ones before.
     pub(super) fn note_retries(&self, deliveries: &Deliveries, arrivals: &mut [Arrival]) {
         let Some(failing) = &self.failing else { return };
         for ((delivery, _), arrival) in deliveries.iter().zip(arrivals) {
-            if let Reading::Ours(stamp) = &arrival.reading {
-                arrival.retried = failing.takes_again(stamp, delivery.queue);
+            let Reading::Ours(stamp) = &arrival.reading else { continue };
+            let Some(away) = failing.takes_again(stamp, delivery.queue, arrival.observed_us) else { continue };
+            arrival.retried = true;
+            if self.shared.is_measured(stamp.intended_us) {
+                self.meters.retries.note(away.us, away.planned_us);
             }
         }
     }
 
-    /// Notes which messages of a batch came for the first time.
+    /// Notes which messages of a batch came for the first time, and which came again though nobody asked for them.
     pub(super) fn note_first(&self, deliveries: &Deliveries, arrivals: &[Arrival], seen: &[Seen]) {
         let Some(failing) = &self.failing else { return };
         for (((delivery, _), arrival), seen) in deliveries.iter().zip(arrivals).zip(seen) {
-            if let (Reading::Ours(stamp), Seen::First) = (&arrival.reading, seen) {
-                failing.meet(stamp, delivery.queue);
+            let Reading::Ours(stamp) = &arrival.reading else { continue };
+            let Some(then) = failing.then(stamp, delivery.queue) else { continue };
+            match seen {
+                Seen::First => failing.meet(stamp, delivery.queue),
+                Seen::Repeated(Cause::Republished) => self.shared.fates.republished(stamp),
+                Seen::Repeated(_) => self.shared.fates.redelivered(stamp),
+                // What was published anew, or came from a dead-letter exchange, is no redelivery to the broker.
+                Seen::Retried if arrival.redelivered && !then.requeues() => self.shared.fates.redelivered(stamp),
+                Seen::Retried | Seen::Phantom | Seen::Corrupt => {}
             }
         }
     }
 
-    /// Settles a message as failed, where the plan says that this attempt fails; where it works, whether it does so for
-    /// the first time. Tags below it are settled
-    /// or wait for an ack of their own: an ack of many that follows finds this one settled.
+    /// Settles a message as failed, where the plan says that this attempt fails. Tags below it are settled or wait for an
+    /// ack of their own: an ack of many that follows finds this one settled.
     ///
     /// # Errors
     /// The link is known to have failed.
@@ -41,25 +63,62 @@ impl SubscriberTask {
         delivery: &Delivery,
         arrival: &Arrival,
         seen: Seen,
-    ) -> Result<Option<bool>, ClientError> {
-        let is_first = Ok(Some(seen == Seen::First));
-        let (Some(failing), Reading::Ours(stamp)) = (&self.failing, &arrival.reading) else { return is_first };
-        let then = match failing.attempt(stamp, delivery.queue) {
-            None => return is_first,
-            Some(Attempt::Works { is_first }) => return Ok(Some(is_first)),
-            Some(Attempt::Fails(then)) => then,
+    ) -> Result<Worked, ClientError> {
+        let done = Worked::Done { is_first: seen == Seen::First };
+        let Reading::Ours(stamp) = &arrival.reading else { return Ok(done) };
+        let Some(failing) = &self.failing else {
+            self.end_dead_letter(stamp, arrival);
+            return Ok(done);
+        };
+        let then = match failing.attempt(stamp, delivery.queue, self.shared.now_us()) {
+            None => {
+                self.end_dead_letter(stamp, arrival);
+                return Ok(done);
+            }
+            Some(attempt) => {
+                self.shared.fates.tried(stamp, arrival.destination);
+                match attempt {
+                    Attempt::Works { is_first } => {
+                        self.shared.fates.ended(stamp, arrival.destination, arrival.deaths());
+                        return Ok(Worked::Done { is_first });
+                    }
+                    Attempt::Waits(wait) => return Ok(Worked::Waits(wait)),
+                    Attempt::Fails(then) => then,
+                }
+            }
         };
         let settle = match then {
             FailThen::Requeue => Settle::Nack { requeue: true },
             FailThen::RejectRequeue => Settle::Requeue,
-            FailThen::Reject => Settle::Reject,
+            FailThen::Reject | FailThen::Retry => Settle::Reject,
             FailThen::Nack => Settle::Nack { requeue: false },
         };
+        self.refuse(link, delivery, arrival, settle)?;
+        Ok(Worked::Failed)
+    }
+
+    /// A message that is not to fail here, and that was dead-lettered before, has come to its end.
+    fn end_dead_letter(&self, stamp: &Stamp, arrival: &Arrival) {
+        if arrival.deaths.is_some() {
+            self.shared.fates.ended(stamp, arrival.destination, arrival.deaths());
+        }
+    }
+
+    /// Settles a message as failed.
+    pub(super) fn refuse(
+        &mut self,
+        link: &mut dyn SubscriberLink,
+        delivery: &Delivery,
+        arrival: &Arrival,
+        settle: Settle,
+    ) -> Result<(), ClientError> {
+        // An ack of a message that its consumer has published anew gives it back too, by another way.
+        let comes_again = matches!(settle, Settle::Ack | Settle::Requeue | Settle::Nack { requeue: true });
         link.settle(delivery.tag, false, settle)?;
-        self.shared.ledger.refused(arrival.destination, &arrival.reading, then.requeues());
+        self.shared.ledger.refused(arrival.destination, &arrival.reading, comes_again);
         let counters = &self.meters.counters;
-        add(if then.requeues() { &counters.requeued } else { &counters.rejected }, 1);
+        add(if comes_again { &counters.requeued } else { &counters.rejected }, 1);
         self.hold(-1);
-        Ok(None)
+        Ok(())
     }
 }

@@ -17,6 +17,7 @@ pub(super) const INTERVALS: &str = "intervals.csv";
 pub(super) const LATENCY: &str = "latency.csv";
 pub(super) const LEDGER: &str = "ledger.csv";
 pub(super) const DEAD_LETTERS: &str = "dead_letters.csv";
+pub(super) const FATES: &str = "fates.csv";
 pub(super) const FAULTS: &str = "faults.csv";
 pub(super) const INCIDENTS: &str = "incidents.csv";
 pub(super) const QUEUES: &str = "queues.csv";
@@ -174,6 +175,14 @@ pub(super) fn dead_letters(record: &Record) -> Result<String, OutputError> {
     table(DEAD_LETTERS, header, rows)
 }
 
+/// What became of messages that were to fail, or that died where nobody takes them, and how often.
+pub(super) fn fates(record: &Record) -> Result<String, OutputError> {
+    let rows = record.fates.iter().flat_map(|fates| &fates.rows).map(|row| {
+        [row.outcome.clone(), plain(row.messages), row.foretold.clone(), row.seen.clone(), row.first.clone()]
+    });
+    table(FATES, ["outcome", "messages", "foretold", "seen", "first"], rows)
+}
+
 /// The messages that a fault acted on, with a blank between two.
 fn messages(row: &FaultRow) -> String {
     let named = row.messages.iter().map(|message| format!("{}:{}", message.publisher, message.sequence));
@@ -275,6 +284,7 @@ mod tests {
             (LATENCY, latency(&record)),
             (LEDGER, ledger(&record)),
             (DEAD_LETTERS, dead_letters(&record)),
+            (FATES, fates(&record)),
             (FAULTS, faults(&record)),
             (INCIDENTS, incidents(&record)),
         ] {

@@ -82,8 +82,16 @@ pub(super) fn questions(html: &mut Html, record: &Record, rows: &[Row]) {
             ("effects_unknown", "effects of unknown messages"),
         ];
         let effects = effects.into_iter().filter(|_| !record.stores.is_empty());
+        let fates = [
+            ("fates_foretold", "fates foretold: messages that fail or die"),
+            ("fates_differing", "… that were other ones"),
+            ("fates_unexplained", "… for which nothing seen accounts"),
+            ("attempts", "attempts at messages that were to fail"),
+            ("attempts_max", "… at one of them in one queue, at most"),
+        ];
+        let fates = fates.into_iter().filter(|_| record.fates.is_some());
         let line = |(metric, label): (&str, &str)| (label.to_owned(), summary::value(rows, metric), "messages");
-        lines(html, counts.into_iter().chain(effects).map(line));
+        lines(html, counts.into_iter().chain(effects).chain(fates).map(line));
         html.element("p", &balance(record));
     });
     html.section("fast", "How fast?", |html| {

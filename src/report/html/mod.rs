@@ -6,6 +6,7 @@ mod answers;
 mod books;
 mod effects;
 mod evidence;
+mod fates;
 mod markup;
 mod recovery;
 
@@ -37,6 +38,7 @@ pub(super) fn page(record: &Record) -> Result<String, OutputError> {
     books::publishers(&mut html, record);
     books::queues(&mut html, record);
     effects::section(&mut html, record);
+    fates::section(&mut html, record);
     recovery::gaps(&mut html, record);
     evidence::violations(&mut html, record);
     evidence::dead_letters(&mut html, record);

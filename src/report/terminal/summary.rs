@@ -23,6 +23,9 @@ pub fn render(record: &Record, folder: &Path, screen: Screen) -> String {
     if !record.stores.is_empty() {
         section(&mut text, screen, "Effects, as their stores tell", &effects(&rows));
     }
+    if record.fates.is_some() {
+        section(&mut text, screen, "Fates of messages that fail", &fates(&rows));
+    }
     section(&mut text, screen, "Speed over the measured load", &fast(&rows));
     latency(&mut text, &rows, screen);
     section(&mut text, screen, "Soundness of the measurement", &sound(&rows));
@@ -95,6 +98,19 @@ fn effects(rows: &[Row]) -> Vec<Line> {
         ("effects_unknown", "of unknown messages"),
     ]
     .map(|(metric, label)| line(rows, metric, label, "messages"))
+    .into()
+}
+
+fn fates(rows: &[Row]) -> Vec<Line> {
+    [
+        ("fates_foretold", "foretold", "messages"),
+        ("attempts", "attempts", "messages"),
+        ("fates_differing", "other than foretold", "messages"),
+        ("attempts_max", "  most at one message", "messages"),
+        ("fates_unexplained", "  unexplained", "messages"),
+        ("retry_late.p99", "tried again too late, p99", "us"),
+    ]
+    .map(|(metric, label, unit)| line(rows, metric, label, unit))
     .into()
 }
 

@@ -16,6 +16,7 @@ mod members;
 mod names;
 mod producer;
 mod queue;
+mod retry;
 
 use super::Scenario;
 use super::problem::Problems;
@@ -23,6 +24,12 @@ use names::Names;
 
 /// Finds everything in `scenario` that does not go together.
 pub(super) fn check(scenario: &Scenario, problems: &mut Problems) {
+    retry::check(scenario, problems);
+    if !problems.is_empty() {
+        return;
+    }
+    // From here on as if all that `[[retry]]` stands for had been written out.
+    let scenario = &*scenario.expanded();
     if names::too_many_queues(scenario, problems) {
         return;
     }

@@ -1,0 +1,26 @@
+//! `[[retry]]`: the steps of each queue, by number. What it stands for is written out before.
+
+use crate::plan::draw::{self, Lane};
+use crate::plan::routing::Router;
+use crate::plan::{RetryPlan, RetryStep};
+use crate::scenario::Retry;
+use crate::scenario::retry::RetryKind;
+
+pub(super) fn resolve(retries: &[Retry], seed: u64, router: &Router<'_>) -> Vec<RetryPlan> {
+    let plan = |(place, retry): (usize, &Retry)| {
+        let is_ladder = retry.kind == RetryKind::Ladder;
+        let step = |(number, delay): (usize, crate::units::Span)| RetryStep {
+            delay_us: delay.as_us(),
+            key: Retry::key(number),
+            queue: is_ladder.then(|| router.queue(&retry.wait(number))).flatten(),
+        };
+        Some(RetryPlan {
+            queue: router.queue(&retry.queue)?,
+            seed: draw::bits(seed, Lane::Retry, place as u64),
+            jitter: retry.jitter.unwrap_or(0.0),
+            exchange: retry.exchange(),
+            steps: retry.all_delays().into_iter().enumerate().map(step).collect(),
+        })
+    };
+    retries.iter().enumerate().filter_map(plan).collect()
+}
