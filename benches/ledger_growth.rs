@@ -178,6 +178,7 @@ impl Drive {
             kind: "classic",
             may_skip_head: false,
             waits_for: None,
+            beyond: Vec::new(),
         };
         let share = |publisher| {
             let more = publisher < messages % u64::from(publishers);

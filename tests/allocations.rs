@@ -190,6 +190,7 @@ impl Drive {
             kind: "quorum",
             may_skip_head: false,
             waits_for: None,
+            beyond: Vec::new(),
         };
         let destinations = (0..QUEUES).map(queue).collect();
         Self {

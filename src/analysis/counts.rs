@@ -150,6 +150,7 @@ pub(super) fn basis(record: &Record, word: &str, queue: Option<&str>) -> Option<
         // What is left is read by the audit, and would be found out there.
         "phantom" | "corrupt" => Some(sum(|account| account.delivered.saturating_add(account.left_in_queue))),
         "nacked" | "returned" | "unconfirmed" => Some(record.totals.published),
+        "fates_differing" | "fates_unexplained" => record.totals.fates_foretold,
         // A message that came once could not be applied twice, but nobody could know that before.
         "effects_repeated" | "effects_missing" | "effects_unknown" => {
             let owed = |account: &QueueAccount| {

@@ -1,8 +1,8 @@
 //! Each expectation of the plan against the record.
 
 use super::phrase::{things, value, zero_of};
-use super::{Finding, Weight, counts, effects, gap, is_audited, is_complete, latency, series};
-use crate::plan::expect::{Comparison, GAP_TIME, Guarantee};
+use super::{Finding, Weight, counts, depth, effects, gap, is_audited, is_complete, latency, series};
+use crate::plan::expect::{Comparison, Depth, GAP_TIME, Guarantee};
 use crate::plan::{Expectation, Metric, Statistic};
 use crate::record::{Check, Record, Verdict};
 
@@ -93,6 +93,8 @@ fn unit(metric: &Metric) -> &'static str {
         Metric::Throughput { .. } => "per_s",
         Metric::Gauge { name, .. } => series::gauge_unit(name),
         Metric::Gap { name, .. } if name == GAP_TIME => "us",
+        Metric::Depth { depth: Depth::Above(_) | Depth::Growing, .. } => "us",
+        Metric::Depth { .. } => "messages",
         Metric::Gap { .. } => "messages",
     }
 }
@@ -112,6 +114,10 @@ fn bounded(record: &Record, metric: &Metric, comparison: Comparison, bound: f64)
         Metric::Gauge { name, statistic } => match series::gauge(record, name, *statistic) {
             Some(value) => Outcome::compared(value, comparison, bound),
             None => Outcome::unknown("it was not sampled during the measured load"),
+        },
+        Metric::Depth { depth, queue } => match depth::measured(record, *depth, queue) {
+            Some(value) => Outcome::compared(value, comparison, bound),
+            None => Outcome::unknown(format!("`{queue}` was not sampled")),
         },
         Metric::Gap { name, queue } => gap::judged(record, name, queue.as_deref(), comparison, bound),
     }
@@ -139,6 +145,13 @@ fn counted(
             }
             Some(number) if number > 0 => outcome = outcome.noted(zero_of(number)),
             _ => {}
+        }
+    }
+    if let Some(fates) = record.fates.as_ref().filter(|_| word.starts_with("fates_")) {
+        let unknown = fates.account.unforeseeable.saturating_add(fates.account.unwritten);
+        if unknown > 0 && outcome.verdict == Verdict::Pass {
+            outcome.verdict = Verdict::Inconclusive;
+            outcome = outcome.noted(format!("{} more whose fate could not be foretold", things(unknown, "message")));
         }
     }
     // More of them do not mend a bound that is exceeded.
@@ -301,6 +314,7 @@ fn settled(record: &Record, metric: &Metric, (comparison, bound): (Comparison, f
         Metric::Count { word, .. } => word == "lost" && is_audited(record),
         Metric::Latency { statistic, .. } | Metric::Gauge { statistic, .. } => is_largest(statistic),
         Metric::Gap { .. } => true,
+        Metric::Depth { depth, .. } => *depth != Depth::End,
         Metric::Throughput { .. } => false,
     };
     if outcome.verdict == Verdict::Fail && exceeds && only_grows {

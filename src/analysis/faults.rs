@@ -1,8 +1,9 @@
-//! Whether everything that was to be broken was broken, and is whole again: a run without its faults proves nothing.
+//! Whether everything that was to be broken was broken, and is whole again, and dead letters were sent back: a run without
+//! its faults proves nothing.
 
 use super::phrase::{count, things};
 use super::{Finding, Weight};
-use crate::record::{Completeness, FaultRow, Record};
+use crate::record::{Completeness, FaultRow, Record, RedriveRow};
 
 pub(super) fn findings(record: &Record) -> Vec<Finding> {
     let of_rows = record.faults.iter().filter_map(|row| of_row(record, row));
@@ -10,7 +11,18 @@ pub(super) fn findings(record: &Record) -> Vec<Finding> {
     let missing = record.plan.faults.iter().filter(|fault| is_missing(&fault.id));
     let missing =
         missing.map(|fault| format!("fault {} (`{}`) was planned, and nothing is told of it", fault.id, fault.kind));
-    of_rows.chain(missing).map(|sentence| Finding::new(Weight::Invalid, sentence)).collect()
+    let redrives = record.redrives.iter().filter_map(|row| of_redrive(record, row));
+    of_rows.chain(missing).chain(redrives).map(|sentence| Finding::new(Weight::Invalid, sentence)).collect()
+}
+
+fn of_redrive(record: &Record, row: &RedriveRow) -> Option<String> {
+    match &row.error {
+        Some(error) => Some(format!("sending back what was in {} was broken off: {error}", row.queue)),
+        None if row.redriven == 0 && record.completeness != Completeness::Interrupted => {
+            Some(format!("there was nothing in {} to be sent back", row.queue))
+        }
+        None => None,
+    }
 }
 
 fn of_row(record: &Record, row: &FaultRow) -> Option<String> {
@@ -64,6 +76,20 @@ mod tests {
     #[test]
     fn a_fault_that_happened_and_is_healed_is_no_finding() {
         assert!(told(|_| {}).is_empty());
+    }
+
+    #[test]
+    fn a_redrive_that_moved_nothing_or_broke_off_makes_a_run_invalid() {
+        let row = |redriven, error: Option<&str>| RedriveRow {
+            queue: "orders.dead".to_owned(),
+            redriven,
+            error: error.map(str::to_owned),
+            ..RedriveRow::default()
+        };
+        let of = |row: RedriveRow| told(|record| record.redrives = vec![row]);
+        assert!(of(row(3, None)).is_empty());
+        assert_eq!(of(row(0, None)), ["there was nothing in orders.dead to be sent back"]);
+        assert_eq!(of(row(3, Some("gone"))), ["sending back what was in orders.dead was broken off: gone"]);
     }
 
     #[test]

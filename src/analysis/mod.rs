@@ -14,6 +14,7 @@
 
 mod books;
 mod counts;
+mod depth;
 mod effects;
 mod evidence;
 mod expectation;
@@ -64,6 +65,7 @@ pub fn measured(record: &Record, metric: &Metric) -> Option<f64> {
         }
         Metric::Throughput { name, fleet } => series::throughput(record, name, fleet.as_deref()),
         Metric::Gauge { name, statistic } => series::gauge(record, name, *statistic),
+        Metric::Depth { depth, queue } => depth::measured(record, *depth, queue),
         Metric::Gap { name, queue } => gap::longest(record, name, queue.as_deref()).map(|(_, at_most)| at_most as f64),
     }
 }

@@ -4,11 +4,12 @@
 //! a message that is to fail is remembered from its first delivery until it works or has left for good, and no other is,
 //! so that memory is bounded by the messages that fail and are not done with.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 
-use crate::plan::failing::{FailThen, Failures, Tried, comes_back};
+use crate::plan::failing::{FailLasts, FailThen, Failures, Tried, comes_back};
 use crate::plan::routing::Router;
 use crate::plan::{Plan, RetryPlan};
 use crate::stamp::Stamp;
@@ -20,6 +21,8 @@ pub struct Failing {
     comes_back: Vec<bool>,
     /// How messages are tried again, by queue.
     retries: Vec<RetryPlan>,
+    /// The cause is mended: whatever would have failed works.
+    mended: AtomicBool,
     met: Mutex<FxHashMap<Tried, Met>>,
 }
 
@@ -63,6 +66,8 @@ pub(super) enum Attempt {
     Fails(FailThen),
     /// It fails, and is tried again after a while.
     Waits(Wait),
+    /// It works, after so many microseconds.
+    Slow(u64),
     /// It works: for the first time, or again.
     Works {
         /// For the first time.
@@ -76,11 +81,22 @@ impl Failing {
         let failures = Failures::new(plan, fleet)?;
         let (topology, router) = (&plan.topology, Router::new(&plan.topology));
         let comes_back = (0..topology.queues.len()).map(|queue| comes_back(topology, &router, queue)).collect();
-        Some(Arc::new(Self { failures, comes_back, retries: plan.retries.clone(), met: Mutex::default() }))
+        Some(Arc::new(Self {
+            failures,
+            comes_back,
+            retries: plan.retries.clone(),
+            mended: AtomicBool::new(false),
+            met: Mutex::default(),
+        }))
     }
 
     fn met(&self) -> MutexGuard<'_, FxHashMap<Tried, Met>> {
         self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on everything works.
+    pub fn mend(&self) {
+        self.mended.store(true, Ordering::Release);
     }
 
     /// How messages of a queue are tried again.
@@ -90,7 +106,8 @@ impl Failing {
 
     /// What is done with a message that is to fail; none: it is not.
     pub(super) fn then(&self, stamp: &Stamp, queue: usize) -> Option<FailThen> {
-        self.failures.rule(tried(stamp, queue)).map(|rule| rule.then)
+        let rule = self.failures.rule(tried(stamp, queue)).filter(|rule| rule.fails(0))?;
+        Some(rule.then)
     }
 
     /// Whether a delivery from `queue` at `now_us` is another attempt at a message that the fleet failed: how long it was
@@ -116,11 +133,15 @@ impl Failing {
     pub(super) fn attempt(&self, stamp: &Stamp, queue: usize, now_us: u64) -> Option<Attempt> {
         let tried = tried(stamp, queue);
         let rule = self.failures.rule(tried)?;
+        if let FailLasts::Slow { us } = rule.lasts {
+            return Some(Attempt::Slow(us));
+        }
         let mut met = self.met();
         // One that was met and is not known any more has worked before, or is gone: it comes once more than it should.
         let (failed, number) = met.get(&tried).map_or((u32::MAX, usize::MAX), |met| (met.failed, met.waits));
-        if !rule.fails(failed) {
-            return Some(Attempt::Works { is_first: met.remove(&tried).is_some() });
+        let is_mended = self.mended.load(Ordering::Acquire);
+        if is_mended || !rule.fails(failed) {
+            return Some(Attempt::Works { is_first: met.remove(&tried).is_some() || is_mended });
         }
         let retry = self.retry(queue).filter(|_| rule.then == FailThen::Retry);
         let delay_us = retry.and_then(|retry| retry.delay_us(number, stamp.publisher, stamp.sequence));

@@ -21,6 +21,8 @@ use crate::client::ClientError;
 use crate::plan::{CrashPoint, MemberFailure};
 use crate::stamp::{Reading, Stamp};
 
+/// Number of what kills a member and is no fault of the plan's.
+const NO_FAULT: u32 = 0;
 /// How long connections that are being opened just now may keep a member from dying.
 const CUT_WITHIN: Duration = Duration::from_millis(200);
 
@@ -287,6 +289,13 @@ impl Member {
             grips.into_iter().for_each(|grip| grip.cut(&error.to_string()));
         }
         error
+    }
+
+    /// The member is to die by what it was given, and by no fault.
+    pub(super) fn kill(&self) -> Death {
+        let (lives, number) = (Arc::clone(&self.lives), self.number);
+        lock(&self.life().census).dying += 1;
+        Death { blow: Blow { fault: NO_FAULT, messages: Vec::new(), away: Duration::ZERO }, lives, number }
     }
 
     /// What a task of a member that has died fails with.

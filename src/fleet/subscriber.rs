@@ -303,6 +303,17 @@ impl SubscriberTask {
                 match self.works(link, delivery, arrival, *seen)? {
                     Worked::Done { is_first } => break Some(is_first),
                     Worked::Failed => break None,
+                    Worked::Slow(us) => {
+                        let takes = sleep(Duration::from_micros(us));
+                        tokio::select! {
+                            () = takes => break Some(*seen == Seen::First),
+                            () = reached(&mut self.stage, Stage::Leave) => return Ok(()),
+                        }
+                    }
+                    Worked::Crashed => {
+                        let death = self.member.kill();
+                        return Err(self.die(link, death).await);
+                    }
                     Worked::Waits(wait) => match self.wait(link, (delivery, body), arrival, wait).await? {
                         Waited::Here => {}
                         Waited::Elsewhere => break None,

@@ -4,7 +4,7 @@ use super::account::{Cause, ViolationClass};
 use super::book::Book;
 use super::chunk::Copy;
 use super::fates::DeathEntry;
-use super::{Arrival, Ledger, OpenBook, RETRIED, Seen};
+use super::{Arrival, Ledger, OpenBook, REDRIVEN, RETRIED, Seen};
 use crate::stamp::{Reading, Stamp};
 
 impl Ledger {
@@ -34,6 +34,35 @@ impl Ledger {
         repeated.map_or(Seen::First, Seen::Repeated)
     }
 
+    /// Whether it is a copy that was sent back to where it had left, and is not accounted for since.
+    #[cold]
+    pub(super) fn is_redriven(&self, books: &mut OpenBook<'_>, arrival: &Arrival) -> bool {
+        let Reading::Ours(stamp) = arrival.reading else { return false };
+        books.of(stamp.publisher).is_some_and(|book| book.is_redriven(arrival.destination, stamp.sequence))
+    }
+
+    /// A message is about to be taken out of the queue that it was found in, as `arrival` says, and to be sent `back` to
+    /// one that it had left; none: to where nobody knows it. Call it before it is sent, so that it cannot arrive unknown.
+    pub fn redriven(&self, arrival: &Arrival, back: Option<u32>) {
+        let Reading::Ours(stamp) = arrival.reading else { return };
+        let mut books = OpenBook::new(self);
+        self.arrive(&mut books, arrival, false);
+        let Some(book) = books.of(stamp.publisher).filter(|book| stamp.sequence < book.next) else { return };
+        let here = self.copy(arrival.destination, &stamp);
+        if !book.close(stamp.sequence, here) || book.close_redriven(arrival.destination, stamp.sequence) {
+            self.excuse(book, arrival.destination, stamp.sequence);
+            self.tally(arrival.destination, |queue| {
+                *queue.dead_lettered.entry(REDRIVEN.to_owned()).or_default() += 1;
+            });
+        }
+        let route = self.routes.destinations(stamp.publisher, stamp.sequence);
+        if let Some(back) = back
+            && book.redrive(back, stamp.sequence, route)
+        {
+            self.tally(back, |queue| queue.routed += 1);
+        }
+    }
+
     #[cold]
     fn phantom(&self, cause: Cause, arrival: &Arrival) -> Seen {
         self.tally(arrival.destination, |queue| queue.phantom += 1);
@@ -54,7 +83,7 @@ impl Ledger {
             let left = self.copy(death.from, stamp);
             // Nobody takes messages where they wait to be tried again: that it was there is known from where it came next.
             let passed = matches!(left, Copy::Elsewhere(_)) && !book.is_delivered(stamp.sequence, left);
-            if !book.close(stamp.sequence, left) {
+            if !book.close(stamp.sequence, left) || book.close_redriven(death.from, stamp.sequence) {
                 self.excuse(book, death.from, stamp.sequence);
                 self.tally(death.from, |queue| {
                     queue.routed += u64::from(passed);

@@ -1,9 +1,8 @@
 //! One publisher's book: what became of each of its messages, in chunks that shrink once all is settled.
 
-use std::collections::BTreeMap;
-
 use super::account::{Cause, PublisherAccount};
 use super::chunk::{Chunk, Copy};
+use super::copies::Copies;
 use super::lane::CHUNK;
 use super::span::Span;
 use super::standings::Standing;
@@ -16,10 +15,12 @@ pub(super) struct Book {
     chunks: Vec<Chunk>,
     counts: [u64; Standing::COUNT],
     resends: u64,
-    /// Copies that nobody owes an effect for, by destination and 64 sequences at a time; only of destinations with effects.
-    excused: BTreeMap<(u32, u64), u64>,
-    /// Copies that consumers rejected for good, likewise; only of destinations where that leaves no trace.
-    rejected: BTreeMap<(u32, u64), u64>,
+    /// Copies that nobody owes an effect for; only of destinations with effects.
+    excused: Copies,
+    /// Copies that consumers rejected for good; only of destinations where that leaves no trace.
+    rejected: Copies,
+    /// Copies that were sent back to where they had left, and are not accounted for again.
+    redriven: Copies,
 }
 
 #[inline]
@@ -125,27 +126,49 @@ impl Book {
     }
 
     /// Nobody owes an effect for this copy.
-    #[cold]
     pub(super) fn excuse(&mut self, destination: u32, sequence: u64) {
-        *self.excused.entry((destination, sequence / 64)).or_default() |= 1 << (sequence % 64);
+        let _is_new = self.excused.insert(destination, sequence);
     }
 
     /// Whether nobody owes an effect for this copy.
     pub(super) fn is_excused(&self, destination: u32, sequence: u64) -> bool {
-        self.excused.get(&(destination, sequence / 64)).is_some_and(|word| word & (1 << (sequence % 64)) != 0)
+        self.excused.contains(destination, sequence)
     }
 
     /// A consumer rejected a delivery of this copy for good; whether it is the first that was.
     pub(super) fn reject(&mut self, destination: u32, sequence: u64) -> bool {
-        let (word, bit) = (self.rejected.entry((destination, sequence / 64)).or_default(), 1 << (sequence % 64));
-        let is_first = *word & bit == 0;
-        *word |= bit;
-        is_first
+        self.rejected.insert(destination, sequence)
     }
 
     /// Whether a consumer has rejected this copy for good.
     pub(super) fn is_rejected(&self, destination: u32, sequence: u64) -> bool {
-        self.rejected.get(&(destination, sequence / 64)).is_some_and(|word| word & (1 << (sequence % 64)) != 0)
+        self.rejected.contains(destination, sequence)
+    }
+
+    /// A copy goes back to `destination`, which it had left; whether it is not on its way there already. `route` is the
+    /// message's destinations. Its effect is owed again.
+    pub(super) fn redrive(&mut self, destination: u32, sequence: u64, route: &[u32]) -> bool {
+        let (chunk, at) = place(sequence);
+        let Some(chunk) = self.chunks.get_mut(chunk).filter(|_| sequence < self.next) else { return false };
+        chunk.resend(at, route);
+        self.excused.remove(destination, sequence);
+        self.redriven.insert(destination, sequence)
+    }
+
+    /// Whether a copy was sent back and is not accounted for since.
+    pub(super) fn is_redriven(&self, destination: u32, sequence: u64) -> bool {
+        self.redriven.contains(destination, sequence)
+    }
+
+    /// A copy that was sent back is accounted for; whether it was not before.
+    #[cold]
+    pub(super) fn close_redriven(&mut self, destination: u32, sequence: u64) -> bool {
+        self.redriven.remove(destination, sequence)
+    }
+
+    /// Copies that were sent back and are not accounted for, as destination and sequence.
+    pub(super) fn redriven(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.redriven.iter()
     }
 
     /// Where the publish of a message stands.

@@ -312,6 +312,7 @@ mod tests {
             kind: "classic",
             may_skip_head: false,
             waits_for: None,
+            beyond: Vec::new(),
         };
         let destinations = vec![destination("a"), destination("b"), destination("dead")];
         let ledger = Ledger::new(RUN, 1, destinations, Arc::new(ToBoth)).with_effects([0, 1, 2]);

@@ -169,6 +169,7 @@ mod tests {
             kind: "classic",
             may_skip_head: false,
             waits_for: None,
+            beyond: Vec::new(),
         };
         let ledger = Ledger::new(1, published.len(), vec![queue("a"), queue("b")], Arc::new(ByPublisher));
         for (publisher, count) in (0..).zip(published) {

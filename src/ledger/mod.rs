@@ -11,6 +11,7 @@ pub mod account;
 mod arriving;
 mod book;
 mod chunk;
+mod copies;
 pub mod effects;
 pub mod fates;
 pub mod gap;
@@ -55,6 +56,21 @@ pub struct Destination {
     pub may_skip_head: bool,
     /// Destination, by number, whose consumers publish what they fail to this one, to be tried again.
     pub waits_for: Option<u32>,
+    /// Rules of the queues that its dead letters come to and that may remove them there, each with the kind of queue: what
+    /// was dead-lettered and then removed leaves no trace at all.
+    pub beyond: Vec<(Rule, &'static str)>,
+}
+
+impl Destination {
+    /// Its own rules, each with the kind of queue.
+    pub fn own_rules(&self) -> impl Iterator<Item = (Rule, &'static str)> {
+        self.rules.iter().map(|rule| (*rule, self.kind))
+    }
+
+    /// All rules that may account for a copy that is missing, its own first.
+    fn all_rules(&self) -> impl Iterator<Item = (Rule, &'static str)> {
+        self.own_rules().chain(self.beyond.iter().copied())
+    }
 }
 
 /// A rule by which a queue removes messages and leaves no trace of them.
@@ -117,6 +133,8 @@ impl Arrival {
 
 /// Why a message left a queue whose consumer published it to where it waits to be tried again; no `x-death` says so.
 const RETRIED: &str = "retried";
+/// Why a message left a queue that it was taken out of to be sent back.
+const REDRIVEN: &str = "redriven";
 
 /// What the ledger makes of an arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,6 +270,7 @@ impl Ledger {
         for arrival in arrivals {
             let made = match self.arrive(&mut books, arrival, true) {
                 Seen::Repeated(Cause::Redelivered | Cause::Unflagged) if arrival.retried => Seen::Retried,
+                Seen::Repeated(_) if self.is_redriven(&mut books, arrival) => Seen::Retried,
                 made => made,
             };
             let counts = tally.of(arrival.destination);
@@ -363,8 +382,8 @@ impl Ledger {
     fn is_closed_now(&self, books: &mut OpenBook<'_>, destination: u32, reading: &Reading) -> bool {
         let Reading::Ours(stamp) = reading else { return false };
         let copy = self.copy(destination, stamp);
-        let book = books.of(stamp.publisher);
-        book.is_some_and(|book| stamp.sequence < book.next && !book.close(stamp.sequence, copy))
+        let Some(book) = books.of(stamp.publisher).filter(|book| stamp.sequence < book.next) else { return false };
+        !book.close(stamp.sequence, copy) || book.close_redriven(destination, stamp.sequence)
     }
 
     #[inline]

@@ -103,6 +103,11 @@ impl Ledger {
         let mut queues: Vec<QueueAccount> = self.tallies.iter().map(|tally| lock(tally).account.clone()).collect();
         let heads = self.heads(evidence.audited);
         let (missing, nowhere) = self.count(&heads, &mut queues);
+        let stranded: Vec<_> = self.redriven_and_missing();
+        for (_, _, to) in &stranded {
+            let queue = &mut queues[*to as usize];
+            *(if evidence.audited { &mut queue.lost } else { &mut queue.unaccounted }) += 1;
+        }
         let mut removed = vec![Gone::default(); queues.len()];
         if evidence.audited {
             self.skip_heads(&heads, &mut queues);
@@ -111,6 +116,11 @@ impl Ledger {
             queues.iter_mut().zip(&missing).for_each(|(queue, counts)| queue.unaccounted += counts.of(CONFIRMED));
         }
         let mut offences = std::mem::take(&mut *lock(&self.offences));
+        for (publisher, sequence, to) in stranded.into_iter().filter(|_| evidence.audited) {
+            let stamp = Stamp { run: self.run, publisher, attempt: 0, sequence, intended_us: 0, lag_us: 0 };
+            let (class, destination, stamp) = (ViolationClass::Lost, Some(to), Some(stamp));
+            offences.push(Offence { class, cause: None, destination, stamp, observed_us: None });
+        }
         let gone = |queue: &QueueAccount| queue.lost + queue.possibly_lost;
         if queues.iter().map(gone).chain(nowhere).any(|count| count > 0) {
             self.name_missing(evidence.audited, &heads, removed, &mut offences);
@@ -194,8 +204,9 @@ impl Ledger {
         };
         let mut removed = vec![Gone::default(); queues.len()];
         // Those with a single rule first: what they do not use is left for those that have a choice.
-        let mut turn: Vec<usize> = (0..queues.len()).filter(|to| !self.destinations[*to].rules.is_empty()).collect();
-        turn.sort_by_key(|to| self.destinations[*to].rules.len());
+        let rules = |to: &usize| self.destinations[*to].all_rules().count();
+        let mut turn: Vec<usize> = (0..queues.len()).filter(|to| rules(to) > 0).collect();
+        turn.sort_by_key(rules);
         for to in turn {
             removed[to] = take_from(budget.as_mut(), &self.destinations[to], missing[to], &mut queues[to]);
         }
@@ -217,8 +228,8 @@ impl Ledger {
         let mut sharing: BTreeMap<(Rule, &str), Vec<usize>> = BTreeMap::new();
         for (to, about) in self.destinations.iter().enumerate().filter(|(to, _)| missing[*to].of(CONFIRMED) > 0) {
             // What consumers rejected is known for each queue.
-            let counted = about.rules.iter().filter(|rule| !matches!(rule, Rule::Retention | Rule::Rejected));
-            counted.for_each(|rule| sharing.entry((*rule, about.kind)).or_default().push(to));
+            let counted = about.all_rules().filter(|(rule, _)| !matches!(rule, Rule::Retention | Rule::Rejected));
+            counted.for_each(|counter| sharing.entry(counter).or_default().push(to));
         }
         for sharers in sharing.into_values().filter(|sharers| sharers.len() > 1) {
             let lost: u64 = sharers.iter().map(|to| queues[*to].lost).sum();
@@ -257,6 +268,15 @@ impl Ledger {
             let stamp = Stamp { run: self.run, publisher, attempt: 0, sequence, intended_us: 0, lag_us: 0 };
             offences.push(Offence { class, cause, destination, stamp: Some(stamp), observed_us: None });
         });
+    }
+
+    /// Copies that were sent back to where they had left, and never seen again: publisher, sequence and destination.
+    fn redriven_and_missing(&self) -> Vec<(u16, u64, u32)> {
+        let mut missing = Vec::new();
+        for (publisher, book) in self.numbered_books() {
+            missing.extend(book.redriven().map(|(to, sequence)| (publisher, sequence, to)));
+        }
+        missing
     }
 
     /// Where the readers of streams began; nothing where the queues were not read to their end.
@@ -352,19 +372,19 @@ fn take_from(
     queue: &mut QueueAccount,
 ) -> Gone {
     let mut removed = Gone::default();
-    for rule in &about.rules {
-        let is_counted = budget.is_some() && *rule != Rule::Retention;
-        if !is_counted && *rule != Rule::Rejected {
+    for (rule, kind) in about.all_rules() {
+        let is_counted = budget.is_some() && rule != Rule::Retention;
+        if !is_counted && rule != Rule::Rejected {
             // Nobody counts: the rule is believed, as far as the broker has taken a message at all.
             queue.removed_unverified += missing.of(CONFIRMED) + missing.of(UNANSWERED);
             (missing.rejected[REFUSED], missing.others[REFUSED]) = (0, 0);
             missing.take(u64::MAX, true, &mut removed);
             return removed;
         }
-        let counter = budget.as_deref_mut().and_then(|budget| budget.get_mut(&(*rule, about.kind.to_owned())));
+        let counter = budget.as_deref_mut().and_then(|budget| budget.get_mut(&(rule, kind.to_owned())));
         let by_broker = counter.as_deref().copied().unwrap_or(if is_counted { 0 } else { u64::MAX });
         // Which copies they have rejected consumers know, also where nobody else counts.
-        let taken = missing.take(by_broker, *rule != Rule::Rejected, &mut removed);
+        let taken = missing.take(by_broker, rule != Rule::Rejected, &mut removed);
         if let Some(counter) = counter {
             *counter -= taken;
         }

@@ -32,7 +32,14 @@ impl Foretold for Nothing {
 }
 
 fn destination(name: &str, rules: &[Rule]) -> Destination {
-    Destination { name: name.to_owned(), rules: rules.to_vec(), kind: "classic", may_skip_head: false, waits_for: None }
+    Destination {
+        name: name.to_owned(),
+        rules: rules.to_vec(),
+        kind: "classic",
+        may_skip_head: false,
+        waits_for: None,
+        beyond: Vec::new(),
+    }
 }
 
 fn ledger(publishers: usize, routes: Vec<Vec<u32>>) -> Ledger {
@@ -655,4 +662,42 @@ proptest! {
         let listed = account.violations.iter().filter(|v| v.class == ViolationClass::Lost).count() as u64;
         prop_assert_eq!(listed, expected.lost);
     }
+}
+
+#[test]
+fn what_is_sent_back_is_owed_again() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..4);
+    consume(&ledger, 0, &[stamp(0, 0, 0)]);
+    // Three die. All are sent back: one is consumed, one left in its queue, and one gone.
+    let dead = |n| Arrival { deaths: died(0, "rejected"), ..arrival(2, stamp(0, n, 0), false) };
+    (1..4).for_each(|n| ledger.redriven(&dead(n), Some(0)));
+    let mut seen = Vec::new();
+    let back = |n| arrival(0, stamp(0, n, 1), false);
+    ledger.delivered(&mut Order::default(), &[arrival(0, stamp(0, 1, 0), false), back(1)], &mut seen);
+    assert_eq!(seen, [Seen::First, Seen::Retried], "it was asked for");
+    assert_eq!(ledger.consumed([(0, back(1).reading), (0, back(1).reading)]), 1);
+    ledger.found(&[back(2)]);
+    let account = account(&ledger);
+    let queue = &account.queues[0];
+    assert_eq!((queue.routed, queue.consumed, queue.left_in_queue, queue.lost), (7, 2, 1, 1));
+    assert_eq!(queue.dead_lettered, BTreeMap::from([("rejected".to_owned(), 3)]));
+    assert_eq!(account.queues[2].dead_lettered, BTreeMap::from([(REDRIVEN.to_owned(), 3)]));
+    assert!(account.queues.iter().all(|queue| queue.imbalance() == 0), "{account:?}");
+    let lost = account.violations.iter().find(|violation| violation.class == ViolationClass::Lost);
+    assert_eq!(lost.and_then(|violation| violation.sequence), Some(3));
+}
+
+#[test]
+fn what_was_dead_lettered_and_then_removed_is_not_lost() {
+    // What dies in `a` comes to `dead`, which removes it once its time to live is over: the broker counts three.
+    let mut destinations = vec![destination("a", &[]), destination("dead", &[Rule::Expiry])];
+    destinations[0].beyond = destinations[1].own_rules().collect();
+    let ledger = Ledger::new(RUN, 1, destinations, Arc::new(InTurn(vec![vec![0]])));
+    confirm(&ledger, 0, 0..10);
+    consume(&ledger, 0, &(0..6).map(|n| stamp(0, n, 0)).collect::<Vec<_>>());
+    let removed = RemovalEvidence::Counted(BTreeMap::from([((Rule::Expiry, "classic".to_owned()), 3)]));
+    let account = ledger.account(&Evidence { foretold: &Nothing, removed, audited: true });
+    assert_eq!((account.queues[0].removed_by_rule, account.queues[0].lost), (3, 1));
+    assert!(account.queues.iter().all(|queue| queue.imbalance() == 0));
 }

@@ -126,6 +126,27 @@ pub enum Metric {
         /// Queue by name; none: all queues.
         queue: Option<String>,
     },
+    /// How many messages lay in a queue, as alert rules ask: written `queue_depth.QUEUE.max`, `queue_above.N.QUEUE` or
+    /// `queue_growing.QUEUE`.
+    Depth {
+        /// What of it.
+        depth: Depth,
+        /// Queue by name.
+        queue: String,
+    },
+}
+
+/// What is asked of the number of messages in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// The most, in messages.
+    Max,
+    /// At the end of the run, in messages.
+    End,
+    /// The longest time for which there were more than so many, in microseconds.
+    Above(u64),
+    /// The longest time over which they only grew, in microseconds.
+    Growing,
 }
 
 /// What is taken of a distribution or a series.
@@ -218,8 +239,12 @@ pub const GAP_TIME: &str = "duplicate_gap";
 /// Gaps between first and repeated deliveries: in time and in messages.
 pub const GAPS: [&str; 2] = [GAP_TIME, "duplicate_gap_messages"];
 
+/// Metrics of the number of messages in a queue.
+pub const DEPTHS: [&str; 3] = ["queue_depth", "queue_above", "queue_growing"];
+
 /// Reasons of a dead letter, as the broker's `x-death` header names them.
-pub const DEATH_REASONS: [&str; 4] = ["rejected", "expired", "maxlen", "delivery_limit"];
+/// Beside them: taken out of its queue to be sent back, and left in the queue where it waited to be tried again.
+pub const DEATH_REASONS: [&str; 6] = ["rejected", "expired", "maxlen", "delivery_limit", "redriven", "retried"];
 
 impl fmt::Display for Statistic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -249,6 +274,10 @@ impl fmt::Display for Metric {
                 fleet.iter().try_for_each(|fleet| write!(f, ".{fleet}"))
             }
             Self::Gauge { name, statistic } => write!(f, "{name}.{statistic}"),
+            Self::Depth { depth: Depth::Max, queue } => write!(f, "queue_depth.{queue}.max"),
+            Self::Depth { depth: Depth::End, queue } => write!(f, "queue_depth.{queue}.end"),
+            Self::Depth { depth: Depth::Above(threshold), queue } => write!(f, "queue_above.{threshold}.{queue}"),
+            Self::Depth { depth: Depth::Growing, queue } => write!(f, "queue_growing.{queue}"),
             Self::Gap { name, queue } => {
                 f.write_str(name)?;
                 queue.iter().try_for_each(|queue| write!(f, ".{queue}"))?;
@@ -292,6 +321,14 @@ impl FromStr for Metric {
             }
             return Ok(Self::Throughput { name: step.to_owned(), fleet });
         }
+        if DEPTHS.contains(&name) {
+            return depth(name, rest.unwrap_or_default()).ok_or_else(|| {
+                unknown(
+                    ": of a queue there are `queue_depth.QUEUE.max` and `.end`, `queue_above.N.QUEUE` and \
+                     `queue_growing.QUEUE`",
+                )
+            });
+        }
         if GAPS.contains(&name) {
             let queue = match rest {
                 Some("max") => None,
@@ -327,6 +364,22 @@ impl FromStr for Metric {
         }
         Ok(Self::Latency { name: name.to_owned(), fleet, statistic })
     }
+}
+
+fn depth(name: &str, rest: &str) -> Option<Metric> {
+    let (depth, queue) = match name {
+        "queue_growing" => (Depth::Growing, rest),
+        "queue_above" => {
+            let (threshold, queue) = rest.split_once('.')?;
+            (Depth::Above(threshold.parse().ok()?), queue)
+        }
+        _ => match rest.rsplit_once('.')? {
+            (queue, "max") => (Depth::Max, queue),
+            (queue, "end") => (Depth::End, queue),
+            _ => return None,
+        },
+    };
+    (!queue.is_empty()).then(|| Metric::Depth { depth, queue: queue.to_owned() })
 }
 
 fn split_statistic(text: &str) -> Option<(Option<String>, Statistic)> {

@@ -48,6 +48,11 @@ pub enum FailLasts {
     },
     /// Each time.
     Permanent,
+    /// Never, but it takes so much longer than others.
+    Slow {
+        /// How long, in microseconds.
+        us: u64,
+    },
 }
 
 /// A message as far as failing goes.
@@ -67,6 +72,7 @@ impl FailRule {
         match self.lasts {
             FailLasts::Transient { times } => failed_before < times,
             FailLasts::Permanent => true,
+            FailLasts::Slow { .. } => false,
         }
     }
 }
@@ -145,10 +151,16 @@ pub fn is_key_of(pattern: &str, key: &str) -> bool {
     topic::matches(&topic::words(pattern), &topic::words(key))
 }
 
-/// Whether what is dead-lettered from a queue may come back to it, by the `router` of its topology. Where messages keep
-/// their routing key that is left out of account, and so are headers: it may be said to come back where it does not, never
-/// the other way round.
+/// Whether what is dead-lettered from a queue may come back to it, by the `router` of its topology; see
+/// [`dead_letter_queues`].
 pub fn comes_back(topology: &TopologyPlan, router: &Router<'_>, queue: usize) -> bool {
+    dead_letter_queues(topology, router, queue)[queue]
+}
+
+/// Which queues, by number, what is dead-lettered from a queue may come to, also by further ones, by the `router` of their
+/// topology. Where messages keep their routing key that is left out of account, and so are headers: it may be said to come
+/// where it does not, never the other way round.
+pub fn dead_letter_queues(topology: &TopologyPlan, router: &Router<'_>, queue: usize) -> Vec<bool> {
     let has_headers = router.exchanges().any(|(name, kind)| kind == ExchangeKind::Headers && !name.starts_with("amq."));
     let next = |number: usize| -> Vec<usize> {
         let Some((exchange, key)) = topology.queues.get(number).and_then(|queue| queue.dead_letter.as_ref()) else {
@@ -167,14 +179,11 @@ pub fn comes_back(topology: &TopologyPlan, router: &Router<'_>, queue: usize) ->
     let mut seen = vec![false; topology.queues.len()];
     let mut open = next(queue);
     while let Some(number) = open.pop() {
-        if number == queue {
-            return true;
-        }
         if !std::mem::replace(&mut seen[number], true) {
             open.extend(next(number));
         }
     }
-    false
+    seen
 }
 
 /// Whether bindings, or alternate exchanges, lead from an exchange to a queue.

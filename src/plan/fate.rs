@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::failing::{FailRule, FailThen, Failures, Tried};
 use super::routing::Router;
 use super::topology::RemovalRule;
-use super::{Arguments, ConsumerFleet, Plan, ProducerFleet, Publisher, QueueKind, QueuePlan, RetryPlan};
+use super::{Arguments, ConsumerFleet, Plan, ProducerFleet, Publisher, QueueKind, QueuePlan, RedrivePlan, RetryPlan};
 
 /// Stations that a message may come to before its way is called endless.
 const STATIONS_MAX: usize = 2_000;
@@ -56,6 +56,8 @@ pub struct FateEnd {
     pub queue: usize,
     /// The entries of its `x-death` then, by queue and reason.
     pub deaths: Vec<FateDeath>,
+    /// The queue that it left last, and why; none: it never died.
+    pub died: Option<(usize, &'static str)>,
 }
 
 /// What becomes of a message.
@@ -86,6 +88,8 @@ impl Fate {
 pub struct Foreteller<'a> {
     router: Router<'a>,
     rules: BrokerRules,
+    redrives: &'a [RedrivePlan],
+    no_headers: Arguments,
     /// By number of the queue.
     queues: Vec<About<'a>>,
 }
@@ -150,12 +154,15 @@ impl<'a> Foreteller<'a> {
                 is_unforeseeable: has(RemovalRule::Length)
                     || has(RemovalRule::Expires)
                     || queue.kind == QueueKind::Stream
+                    // What else a consumer that dies held goes back too, and counts as a delivery.
+                    || queue.kind == QueueKind::Quorum && fleets.iter().any(|(_, fleet)| fleet.crashes())
                     || is_consumed && ttls.iter().any(|ttl_us| *ttl_us < lasts_us(plan))
                     || !is_consumed && ttls.iter().any(|ttl_us| !in_time(ttl_us) && *ttl_us < lasts_us(plan)),
             }
         };
         let queues = plan.topology.queues.iter().enumerate().map(about).collect();
-        Self { router: Router::new(&plan.topology), rules, queues }
+        let (router, no_headers) = (Router::new(&plan.topology), Arguments::new());
+        Self { router, rules, redrives: &plan.redrives, no_headers, queues }
     }
 
     /// What becomes of message `sequence` of a publisher; none where that cannot be foretold.
@@ -179,7 +186,40 @@ impl<'a> Foreteller<'a> {
             }
             self.stop(copy, &mut way)?;
         }
+        for redrive in self.redrives {
+            self.send_back(redrive, &mut way)?;
+        }
         Some(way.fate)
+    }
+
+    /// Dead letters are sent back, once nothing fails any more. None where it cannot be foretold what becomes of them.
+    fn send_back(&self, redrive: &'a RedrivePlan, way: &mut Way<'a>) -> Option<()> {
+        let is_meant = |end: &FateEnd| {
+            let died = end.died.as_ref().filter(|_| end.queue == redrive.queue);
+            died.is_some_and(|(_, reason)| redrive.reason.as_ref().is_none_or(|meant| meant == reason))
+        };
+        let (meant, others) = std::mem::take(&mut way.fate.ends).into_iter().partition(is_meant);
+        way.fate.ends = others;
+        let meant: BTreeSet<FateEnd> = meant;
+        for (from, _) in meant.iter().filter_map(|end| end.died) {
+            let (queues, key) = match &redrive.to {
+                None => (vec![from], self.queues[from].plan.name.as_str()),
+                Some((exchange, key)) => (self.router.reach(exchange, key, &self.no_headers), key.as_str()),
+            };
+            for queue in queues {
+                let copy = Copy { queue, key, deaths: Vec::new(), left: None };
+                let about = &self.queues[queue];
+                let tried = Tried { publisher: way.publisher, sequence: way.sequence, queue };
+                let rule = about.failures.as_ref().and_then(|failures| failures.rule(tried));
+                if rule.is_some_and(|rule| rule.fails(0)) {
+                    *way.fate.tries.entry(queue).or_default() += 1;
+                    way.end(copy);
+                } else {
+                    self.stop(copy, way)?;
+                }
+            }
+        }
+        Some(())
     }
 
     /// A copy is in a queue: what becomes of it there. None where that cannot be foretold.
@@ -201,7 +241,7 @@ impl<'a> Foreteller<'a> {
             return Some(());
         }
         let tried = Tried { publisher: way.publisher, sequence: way.sequence, queue: copy.queue };
-        match about.failures.as_ref().and_then(|failures| failures.rule(tried)) {
+        match about.failures.as_ref().and_then(|failures| failures.rule(tried)).filter(|rule| rule.fails(0)) {
             None => way.end(copy),
             Some(rule) => self.fail(copy, rule, way),
         }
@@ -225,6 +265,8 @@ impl<'a> Foreteller<'a> {
                 return;
             }
             match rule.then {
+                // On quorum queues that is not foretold.
+                FailThen::Crash => {}
                 FailThen::Requeue | FailThen::RejectRequeue => {
                     let counts = about.plan.kind == QueueKind::Quorum
                         && (rule.then == FailThen::RejectRequeue || self.rules.counts_nacks);
@@ -241,6 +283,7 @@ impl<'a> Foreteller<'a> {
                     if let Some(wait) = step.queue {
                         // It is published anew, without what happened to it before, waits there and comes back.
                         copy.deaths = vec![FateDeath { queue: wait, reason: "expired", count: 1 }];
+                        copy.left = Some((wait, "expired"));
                         returned = 0;
                         copy.key = &about.plan.name;
                     }
@@ -291,7 +334,7 @@ impl Way<'_> {
     fn end(&mut self, copy: Copy<'_>) {
         let mut deaths = copy.deaths;
         deaths.sort_unstable();
-        self.fate.ends.insert(FateEnd { queue: copy.queue, deaths });
+        self.fate.ends.insert(FateEnd { queue: copy.queue, deaths, died: copy.left });
     }
 }
 

@@ -226,6 +226,11 @@ pub struct ConsumerFleet {
 }
 
 impl ConsumerFleet {
+    /// Whether a message may take its members with it.
+    pub fn crashes(&self) -> bool {
+        self.fail.iter().flat_map(|fail| &fail.rules).any(|rule| rule.then == FailThen::Crash)
+    }
+
     /// Whether it tries messages of this queue again as the queue's `[[retry]]` says.
     pub fn retries(&self, queue: usize) -> bool {
         let rules = self.fail.iter().flat_map(|fail| &fail.rules);

@@ -33,7 +33,7 @@ pub use fleet::{
     WorkPlan,
 };
 pub use resolve::{PlanError, resolve};
-pub use retry::{RetryPlan, RetryStep};
+pub use retry::{RedrivePlan, RetryPlan, RetryStep};
 pub use schedule::{RateProfile, Schedule};
 pub use topology::{BindingPlan, ExchangePlan, QueuePlan, TopologyPlan};
 
@@ -65,6 +65,9 @@ pub struct Plan {
     /// How failed messages are tried again, by queue.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retries: Vec<RetryPlan>,
+    /// Dead letters that are sent back, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redrives: Vec<RedrivePlan>,
     /// Fleets that publish.
     pub producers: Vec<ProducerFleet>,
     /// Fleets that consume.
@@ -103,6 +106,18 @@ impl Plan {
     }
 }
 
+impl BrokerPlan {
+    /// Whether a broker of this release, such as `4.0.5`, is one that the plan is for. What is no release fits nothing.
+    pub fn is_for(&self, release: &str) -> bool {
+        let Some(wanted) = &self.version else { return true };
+        // Of `4.1.0-rc.1` or `3.10.8+deb` the numbers count.
+        let numbers = release.split(['-', '+', '~']).next().unwrap_or_default();
+        let release = semver::Version::parse(numbers);
+        let wanted = semver::VersionReq::parse(wanted);
+        wanted.is_ok_and(|wanted| release.is_ok_and(|release| wanted.matches(&release)))
+    }
+}
+
 /// Where the broker comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BrokerPlan {
@@ -126,6 +141,9 @@ pub struct BrokerPlan {
     pub memory_bytes: Option<u64>,
     /// How long the broker may take to get ready.
     pub startup_timeout_us: u64,
+    /// Releases that it may be of; none: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// The external broker's AMQP URL, from the command line or the scenario, password struck out.
     pub url: Option<String>,
     /// The external broker's management URL, likewise.

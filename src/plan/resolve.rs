@@ -79,6 +79,7 @@ pub fn resolve(
     let consumers =
         consumers::resolve(&scenario.consumers, (seed, load.warmup_us), (&router, &producers), &mut problems);
     let retries = retries::resolve(&scenario.retries, seed, &router);
+    let redrives = retries::redrives(&scenario.redrives, &router);
     topology::let_expire(&mut topology, &producers);
     let fleets = members::Fleets { producers: &producers, consumers: &consumers };
     let faults = faults::resolve(scenario, (seed, &load), &fleets, &mut problems);
@@ -91,6 +92,7 @@ pub fn resolve(
         broker: broker(scenario.broker.clone().unwrap_or_default()),
         topology,
         retries,
+        redrives,
         producers,
         consumers,
         load,
@@ -128,6 +130,7 @@ fn broker(broker: Broker) -> BrokerPlan {
         plugins: broker.plugins,
         cpus: broker.cpus,
         memory_bytes: broker.memory.map(|size| size.0),
+        version: broker.version,
         startup_timeout_us: broker.startup_timeout.unwrap_or(DEFAULT_STARTUP_TIMEOUT).as_us(),
         url: broker.url.as_deref().map(without_password),
         management_url: broker.management_url.as_deref().map(without_password),
@@ -154,6 +157,7 @@ impl BrokerPlan {
             provider: Provider::External,
             url: Some(without_password(url)),
             management_url: management_url.map(without_password),
+            version: self.version.take(),
             startup_timeout_us: self.startup_timeout_us,
             tls: self.tls.take(),
             auth_external: self.auth_external,
@@ -186,6 +190,16 @@ fn without_password(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_is_for_the_releases_that_it_names() {
+        let of = |version: &str| BrokerPlan { version: Some(version.to_owned()), ..BrokerPlan::default() };
+        assert!(BrokerPlan::default().is_for("3.8.0"), "it names none");
+        for (release, fits) in [("3.10.8", false), ("4.0.5", true), ("4.2.9", true), ("4.3.0", false), ("?", false)] {
+            assert_eq!(of(">= 4.0, < 4.3").is_for(release), fits, "{release}");
+        }
+        assert!(of(">= 4.3").is_for("4.3.6-1") && of("~4.3").is_for("4.3.6+x"));
+    }
 
     #[test]
     fn the_broker_of_the_command_line_is_the_plans() {

@@ -1,4 +1,4 @@
-//! How failed messages of a queue are tried again: resolved from `[[retry]]`.
+//! How failed messages of a queue are tried again, and dead letters sent back: resolved from `[[retry]]` and `[[redrive]]`.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,19 @@ pub struct RetryPlan {
     pub exchange: String,
     /// One for each further attempt, in order; what fails after the last is rejected.
     pub steps: Vec<RetryStep>,
+}
+
+/// Dead letters that are sent back once the queues were emptied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RedrivePlan {
+    /// Number of the queue that they are in.
+    pub queue: usize,
+    /// Only those that died for this reason last; none: all.
+    pub reason: Option<String>,
+    /// Most messages per second; none: as fast as they are confirmed.
+    pub per_s: Option<f64>,
+    /// Exchange and routing key that they are published with; none: straight to the queue that they left last.
+    pub to: Option<(String, String)>,
 }
 
 /// One further attempt.

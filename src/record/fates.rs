@@ -31,3 +31,20 @@ pub struct FateRow {
     /// The first of them, as `FLEET/PLACE:SEQUENCE`.
     pub first: String,
 }
+
+/// Dead letters of one queue that were sent back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedriveRow {
+    /// Queue that they were taken out of.
+    pub queue: String,
+    /// When it began, in microseconds on the run's clock.
+    pub started_us: u64,
+    /// When it ended.
+    pub ended_us: u64,
+    /// How many were sent back.
+    pub redriven: u64,
+    /// How many stayed: they died for another reason, or are no dead letters.
+    pub left: u64,
+    /// Why it was broken off.
+    pub error: Option<String>,
+}

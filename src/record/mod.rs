@@ -23,7 +23,7 @@ pub use crate::ledger::fates::FatesAccount;
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
 pub use effects::StoreRow;
-pub use fates::{FateRow, FatesReport};
+pub use fates::{FateRow, FatesReport, RedriveRow};
 pub use fault::{FaultCost, FaultMessage, FaultRow};
 pub use gap::{DuplicateGap, GapLength};
 pub use scenario::ScenarioFacts;
@@ -79,6 +79,9 @@ pub struct Record {
     pub duplicate_gaps: Vec<DuplicateGap>,
     /// Faults.
     pub faults: Vec<FaultRow>,
+    /// Dead letters that were sent back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redrives: Vec<RedriveRow>,
     /// What became of messages that consumers fail or that die; none where the plan gives no message a fate of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fates: Option<FatesReport>,
@@ -288,6 +291,8 @@ pub enum Phase {
     Heal,
     /// Consumers empty their queues.
     Drain,
+    /// Dead letters are sent back, and consumers empty their queues once more.
+    Redrive,
     /// What is left is read and the books are reconciled.
     Audit,
 }
@@ -300,6 +305,7 @@ impl std::fmt::Display for Phase {
             Self::Warmup => "warm-up",
             Self::Load => "load",
             Self::Heal => "heal",
+            Self::Redrive => "redrive",
             Self::Drain => "drain",
             Self::Audit => "audit",
         })

@@ -150,14 +150,8 @@ impl Auditor<'_> {
 
     /// Reads queues until nothing comes any more.
     async fn read(&self, connection: &dyn Connection, numbers: &[usize]) -> Result<(), ClientError> {
-        let queues = &self.plan.topology.queues;
-        let subscription = |number: &usize| QueueSubscription {
-            number: *number,
-            name: queues[*number].name.clone(),
-            offset: (queues[*number].kind == QueueKind::Stream).then_some(StreamOffset::First),
-        };
         let setup = SubscriberSetup {
-            queues: numbers.iter().map(subscription).collect(),
+            queues: numbers.iter().map(|number| subscription(self.plan, *number)).collect(),
             prefetch: 2 * BATCH as u16,
             prefetch_scope: PrefetchScope::Consumer,
             auto_ack: false,
@@ -210,4 +204,11 @@ impl Auditor<'_> {
         shared.deaths.note(deliveries, readings.into_iter(), shared);
         deliveries.clear();
     }
+}
+
+/// A queue of the plan, to be read from its beginning.
+pub(super) fn subscription(plan: &Plan, number: usize) -> QueueSubscription {
+    let queue = &plan.topology.queues[number];
+    let offset = (queue.kind == QueueKind::Stream).then_some(StreamOffset::First);
+    QueueSubscription { number, name: queue.name.clone(), offset }
 }

@@ -13,6 +13,14 @@ pub enum RunError {
     /// No broker could be started or reached.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// The scenario is for other releases.
+    #[error("the scenario is for RabbitMQ {wanted}, and the broker is {is}; choose another with --broker-image")]
+    Release {
+        /// Releases that it is for.
+        wanted: String,
+        /// The broker's.
+        is: String,
+    },
     /// The topology could not be declared.
     #[error("could not set up the topology: {0}")]
     Topology(#[from] TopologyError),

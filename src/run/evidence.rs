@@ -143,6 +143,7 @@ impl Evidence<'_> {
             dead_letters: self.dead_letters(compared.as_ref()),
             duplicate_gaps: self.duplicate_gaps(),
             faults: self.faults(&account),
+            redrives: self.ending.redrives.clone(),
             fates: compared.map(|compared| compared.report),
             stores: self.effects.iter().map(|read| read.row.clone()).collect(),
             incidents: incidents.listed(),

@@ -35,6 +35,8 @@ pub(super) struct Fleets {
     pub(super) consumers: Vec<(String, Arc<ConsumerMeters>, Vec<usize>)>,
     /// Members by the name of their fleet.
     lives: BTreeMap<String, Arc<Lives>>,
+    /// What fleets fail on purpose.
+    failing: Vec<Arc<Failing>>,
     producer_slots: Vec<Arc<Slot>>,
     /// With the exclusive queues that live on the slot's connection, by number.
     consumer_slots: Vec<(Arc<Slot>, Vec<usize>)>,
@@ -66,6 +68,7 @@ impl Fleets {
             producers: Vec::new(),
             consumers: Vec::new(),
             lives: BTreeMap::new(),
+            failing: Vec::new(),
             producer_slots: Vec::new(),
             consumer_slots: Vec::new(),
             tasks: JoinSet::new(),
@@ -87,7 +90,9 @@ impl Fleets {
     ) -> Result<(), RunError> {
         for (place, fleet) in plan.consumers.iter().enumerate() {
             let endpoint = drivers.endpoint(&fleet.name);
-            self.subscribe(plan, (fleet, Failing::new(plan, place)), (&endpoint, stores), shared, destinations).await?;
+            let failing = Failing::new(plan, place);
+            self.failing.extend(failing.clone());
+            self.subscribe(plan, (fleet, failing), (&endpoint, stores), shared, destinations).await?;
         }
         for fleet in &plan.producers {
             self.attach_publishers(plan, fleet, &drivers.endpoint(&fleet.name), shared).await?;
@@ -229,7 +234,9 @@ impl Fleets {
             Broken::Members { members, .. } => members.iter().any(|of| of.fleet == fleet),
             _ => false,
         };
-        let lives = Lives::new(fleet, members, plan.faults.iter().any(is_meant));
+        let crashes = |of: &&ConsumerFleet| of.name == fleet && of.crashes();
+        let is_planned = plan.faults.iter().any(is_meant) || plan.consumers.iter().any(|of| crashes(&of));
+        let lives = Lives::new(fleet, members, is_planned);
         self.lives.insert(fleet.to_owned(), Arc::clone(&lives));
         lives
     }
@@ -237,6 +244,11 @@ impl Fleets {
     /// The members of all fleets, by the name of their fleet.
     pub(super) fn all_lives(&self) -> BTreeMap<String, Arc<Lives>> {
         self.lives.clone()
+    }
+
+    /// From now on no consumer fails anything on purpose.
+    pub(super) fn mend(&self) {
+        self.failing.iter().for_each(|failing| failing.mend());
     }
 
     /// Opens the first connections of a fleet, some at a time, each on its thread; the first one's number.

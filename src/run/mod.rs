@@ -12,6 +12,7 @@ mod fates;
 mod fleets;
 mod host;
 mod recovery;
+mod redrive;
 mod routes;
 mod sampler;
 mod stores;
@@ -36,7 +37,7 @@ use crate::ledger::fates::Fates;
 use crate::ledger::incidents::Incidents;
 use crate::plan::{ClientKind, FaultKind, Plan};
 use crate::record::progress::Progress;
-use crate::record::{Completeness, FaultRow, Phase, Record, ScenarioFacts};
+use crate::record::{Completeness, FaultRow, Phase, Record, RedriveRow, ScenarioFacts};
 use crate::topology::{self, Declared};
 
 use audit::Auditor;
@@ -46,6 +47,7 @@ use costs::Costs;
 pub use error::RunError;
 use evidence::{Course, Evidence};
 use fleets::Fleets;
+use redrive::Redriver;
 use routes::{PlanDestinations, PlanRoutes};
 use sampler::{LogWriter, Sampled, Sampler};
 use stores::Stores;
@@ -158,6 +160,10 @@ struct Run<'a> {
 }
 
 async fn on_broker(mut job: Job, broker: &Broker, course: &mut Course) -> Result<Record, RunError> {
+    let (is, of) = (&broker.facts().version, &job.plan.broker);
+    if let Some(wanted) = of.version.clone().filter(|_| !of.is_for(is)) {
+        return Err(RunError::Release { wanted, is: is.clone() });
+    }
     let log = std::mem::replace(&mut job.log, Box::new(std::io::sink()));
     let run = Run::new(&job, broker, course);
     // Given up at an interrupt, what was opened by then is removed as it is dropped.
@@ -234,6 +240,8 @@ struct Ending {
     load_cpu_us: u64,
     /// What became of the faults.
     faults: Vec<FaultRow>,
+    /// Dead letters that were sent back.
+    redrives: Vec<RedriveRow>,
     /// What all fleets did over the run, where there were faults.
     seen: recovery::Looks,
 }
@@ -302,11 +310,12 @@ impl<'a> Run<'a> {
             self.warm_up_and_load(fleets, heal, course).await
         };
         let (mut faults, (load_ended_us, load_cpu_us)) = tokio::join!(conductor.carry_out(healing), load);
+        let redrives = self.drain(fleets, course).await;
         let (completeness, audited) = self.wind_up(fleets, course).await;
         let seen = costs.close(&mut faults);
         course.end_sampling();
         let sampled = sampling.await.unwrap_or_default();
-        let ending = Ending { completeness, audited, load_ended_us, load_cpu_us, faults, seen };
+        let ending = Ending { completeness, audited, load_ended_us, load_cpu_us, faults, redrives, seen };
         Ok((sampled, ending))
     }
 
@@ -330,22 +339,54 @@ impl<'a> Run<'a> {
         (load_ended_us, load_cpu_us)
     }
 
-    /// Drains and audits; whether the run came to its end, and whether every queue was read to its end.
-    async fn wind_up(&self, fleets: &mut Fleets, course: &mut Course) -> (Completeness, bool) {
-        let auditor = Auditor {
+    fn auditor(&self) -> Auditor<'_> {
+        Auditor {
+            plan: &self.plan,
+            endpoint: self.broker.endpoint(),
+            shared: &self.shared,
+            destinations: &self.destinations,
+        }
+    }
+
+    /// Waits until the queues are empty, sends back the dead letters that the plan says, and waits once more.
+    async fn drain(&self, fleets: &Fleets, course: &mut Course) -> Vec<RedriveRow> {
+        let (auditor, mut rows) = (self.auditor(), Vec::new());
+        if interrupted(&self.interrupt) {
+            return rows;
+        }
+        course.enter(Phase::Drain).await;
+        let _ = self.stage.send(Stage::Drain);
+        tokio::select! {
+            () = auditor.drain(fleets) => {}
+            () = self.interruption() => return rows,
+        }
+        if self.plan.redrives.is_empty() {
+            return rows;
+        }
+        course.enter(Phase::Redrive).await;
+        fleets.mend();
+        let redriver = Redriver {
             plan: &self.plan,
             endpoint: self.broker.endpoint(),
             shared: &self.shared,
             destinations: &self.destinations,
         };
-        if !interrupted(&self.interrupt) {
-            course.enter(Phase::Drain).await;
-            let _ = self.stage.send(Stage::Drain);
-            tokio::select! {
-                () = auditor.drain(fleets) => {}
-                () = self.interruption() => {}
+        let redriven = async {
+            for redrive in &self.plan.redrives {
+                rows.push(redriver.carry_out(redrive).await);
             }
+            auditor.drain(fleets).await;
+        };
+        tokio::select! {
+            () = redriven => {}
+            () = self.interruption() => {}
         }
+        rows
+    }
+
+    /// Audits; whether the run came to its end, and whether every queue was read to its end.
+    async fn wind_up(&self, fleets: &mut Fleets, course: &mut Course) -> (Completeness, bool) {
+        let auditor = self.auditor();
         course.enter(Phase::Audit).await;
         let _ = self.stage.send(Stage::Leave);
         let late = fleets.left(LEAVE_WITHIN).await;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::fleet::Destinations;
 use crate::ledger::{Destination, Foretold, Routes, Rule};
+use crate::plan::failing::dead_letter_queues;
+use crate::plan::routing::Router;
 use crate::plan::topology::RemovalRule;
 use crate::plan::{ConsumerFleet, Plan, ProducerFleet, Publisher, QueueKind, QueuePlan, Schedule, StreamOffset};
 
@@ -41,6 +43,16 @@ impl PlanDestinations {
                 made.destinations.push(Destination { rules: with_failures(plan, number, about.rules), ..about });
             }
             made.by_queue.push((first..made.destinations.len() as u32).collect());
+        }
+        let router = Router::new(&plan.topology);
+        for number in 0..plan.topology.queues.len() {
+            let reached = dead_letter_queues(&plan.topology, &router, number);
+            let reached = reached.iter().enumerate().filter(|(to, is_reached)| **is_reached && *to != number);
+            let ends = reached.map(|(to, _)| made.by_queue[to][0] as usize);
+            let rules = ends.flat_map(|to| made.destinations[to].own_rules());
+            // What consumers reject there they know.
+            let beyond: Vec<_> = rules.filter(|(rule, _)| *rule != Rule::Rejected).collect();
+            made.destinations[made.by_queue[number][0] as usize].beyond = beyond;
         }
         for retry in &plan.retries {
             let from = made.by_queue[retry.queue][0];
@@ -101,7 +113,7 @@ fn destination(name: String, queue: &QueuePlan, may_skip_head: bool) -> Destinat
         QueueKind::Quorum => "quorum",
         QueueKind::Stream => "stream",
     };
-    Destination { name, rules, kind, may_skip_head, waits_for: None }
+    Destination { name, rules, kind, may_skip_head, waits_for: None, beyond: Vec::new() }
 }
 
 impl Destinations for PlanDestinations {

@@ -12,6 +12,8 @@ pub struct Broker {
     pub provider: Option<Provider>,
     /// Image of the container. Overridden by `--broker-image` or `LURCHER_BROKER_IMAGE`. Default `rabbitmq:4-management`.
     pub image: Option<String>,
+    /// Releases that the scenario is for, such as `>= 4.0, < 4.3`: on another it is refused. Default: all.
+    pub version: Option<String>,
     /// How a container is reached. Default `auto`: the host's network where the engine is local on Linux.
     pub network: Option<Network>,
     /// AMQP port on 127.0.0.1. Default: a free one.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fault::Pick;
+use crate::units::Span;
 
 /// One rule by which messages fail. Of several that are for a message, each takes its share of all; they add up to 1 at
 /// the most.
@@ -19,6 +20,8 @@ pub struct FailRule {
     pub kind: Option<FailKind>,
     /// How often a transient failure fails before the message works. Default 1.
     pub times: Option<u32>,
+    /// How much longer a slow message takes than others.
+    pub takes: Option<Span>,
     /// What is done with a message that failed. Default `requeue`.
     pub then: Option<FailThen>,
 }
@@ -31,6 +34,8 @@ pub enum FailKind {
     Transient,
     /// Never: it is poison.
     Permanent,
+    /// At the first attempt, which takes long.
+    Slow,
 }
 
 /// What is done with a message that failed.
@@ -46,6 +51,8 @@ pub enum FailThen {
     Reject,
     /// The same by `basic.nack`.
     Nack,
+    /// It takes its consumer with it: the process dies, all of its connections end, and it is there again at once.
+    Crash,
     /// It is tried again as the queue's `[[retry]]` says, and rejected once that has no further attempt.
     Retry,
 }
@@ -53,7 +60,7 @@ pub enum FailThen {
 impl FailThen {
     /// Whether the message goes back to its queue.
     pub fn requeues(self) -> bool {
-        matches!(self, Self::Requeue | Self::RejectRequeue)
+        matches!(self, Self::Requeue | Self::RejectRequeue | Self::Crash)
     }
 }
 

@@ -18,6 +18,7 @@ mod loader;
 pub mod pattern;
 mod problem;
 pub mod producer;
+pub mod redrive;
 pub mod retry;
 mod schema;
 mod set;
@@ -36,6 +37,7 @@ pub use fault::Fault;
 pub use load::{Expectations, Load};
 pub use loader::{Loaded, load};
 pub use producer::Producer;
+pub use redrive::Redrive;
 pub use retry::Retry;
 pub use schema::json_schema;
 pub use source::Source;
@@ -67,6 +69,9 @@ pub struct Scenario {
     /// How messages are tried again that consumers fail, by queue.
     #[serde(default, rename = "retry")]
     pub retries: Vec<Retry>,
+    /// Dead letters that are sent back after the load, once the cause of their failing is mended.
+    #[serde(default, rename = "redrive")]
+    pub redrives: Vec<Redrive>,
     /// Fleets of producers.
     #[serde(default, rename = "producer")]
     pub producers: Vec<Producer>,

@@ -17,6 +17,7 @@ attempts_max)(\\..+)?$|\
 retry_late)(\\..+)?\
 \\.(p[0-9.]+|min|max|mean|count)$|\
 ^throughput\\.(published|confirmed|delivered|consumed)(\\..+)?$|\
+^queue_depth\\..+\\.(max|end)$|^queue_above\\.[0-9]+\\..+$|^queue_growing\\..+$|\
 ^(backlog|broker_cpu|broker_memory|generator_cpu|generator_memory)\\.(max|mean|end)$";
 
 static SCHEMA_VALUE: LazyLock<Value> = LazyLock::new(build);

@@ -94,6 +94,7 @@ impl Pair {
             kind: "classic",
             may_skip_head: false,
             waits_for: None,
+            beyond: Vec::new(),
         };
         let shared = Arc::new(Shared {
             ledger: Arc::new(Ledger::new(1, 1, vec![queue], Arc::new(One))),

@@ -74,6 +74,7 @@ pub(super) fn good() -> Record {
         },
         dead_letters: Vec::new(),
         duplicate_gaps: Vec::new(),
+        redrives: Vec::new(),
         fates: None,
         faults: Vec::new(),
         stores: Vec::new(),
@@ -199,6 +200,7 @@ fn plan(expect: Vec<Expectation>) -> Plan {
         broker: BrokerPlan::default(),
         topology: TopologyPlan { queues: vec![QueuePlan::new("orders", QueueKind::Quorum)], ..TopologyPlan::default() },
         retries: Vec::new(),
+        redrives: Vec::new(),
         producers: vec![producer()],
         consumers: vec![consumer()],
         load: LoadPlan {

@@ -19,6 +19,10 @@ pub(super) enum Worked {
     Failed,
     /// It failed, and waits before it is tried again.
     Waits(Wait),
+    /// It is worked off, after so many microseconds.
+    Slow(u64),
+    /// It failed, and took its consumer with it.
+    Crashed,
 }
 
 impl SubscriberTask {
@@ -76,6 +80,10 @@ impl SubscriberTask {
                 return Ok(done);
             }
             Some(attempt) => {
+                if let Attempt::Slow(us) = attempt {
+                    self.end_dead_letter(stamp, arrival);
+                    return Ok(Worked::Slow(us));
+                }
                 self.shared.fates.tried(stamp, arrival.destination);
                 match attempt {
                     Attempt::Works { is_first } => {
@@ -83,12 +91,18 @@ impl SubscriberTask {
                         return Ok(Worked::Done { is_first });
                     }
                     Attempt::Waits(wait) => return Ok(Worked::Waits(wait)),
+                    Attempt::Fails(FailThen::Crash) => {
+                        self.shared.ledger.refused(arrival.destination, &arrival.reading, true);
+                        add(&self.meters.counters.requeued, 1);
+                        return Ok(Worked::Crashed);
+                    }
+                    Attempt::Slow(us) => return Ok(Worked::Slow(us)),
                     Attempt::Fails(then) => then,
                 }
             }
         };
         let settle = match then {
-            FailThen::Requeue => Settle::Nack { requeue: true },
+            FailThen::Requeue | FailThen::Crash => Settle::Nack { requeue: true },
             FailThen::RejectRequeue => Settle::Requeue,
             FailThen::Reject | FailThen::Retry => Settle::Reject,
             FailThen::Nack => Settle::Nack { requeue: false },

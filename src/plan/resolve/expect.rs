@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::values::{listed, quoted};
 use super::{Problems, Scenario};
 use crate::plan::expect::{
-    Comparison, EFFECT_COUNTS, Expectation, GAP_TIME, Guarantee, Metric, QUEUE_COUNTS, Statistic,
+    Comparison, Depth, EFFECT_COUNTS, Expectation, GAP_TIME, Guarantee, Metric, QUEUE_COUNTS, Statistic,
 };
 use crate::plan::{QueueKind, TopologyPlan};
 use crate::scenario::pattern;
@@ -127,7 +127,8 @@ impl Quantity {
             Metric::Throughput { .. } => Self::Rate,
             Metric::Gauge { name, .. } if name.ends_with("_memory") => Self::Size,
             Metric::Gap { name, .. } if name == GAP_TIME => Self::Duration,
-            Metric::Gauge { .. } | Metric::Gap { .. } => Self::Number,
+            Metric::Depth { depth: Depth::Above(_) | Depth::Growing, .. } => Self::Duration,
+            Metric::Gauge { .. } | Metric::Gap { .. } | Metric::Depth { .. } => Self::Number,
         }
     }
 
@@ -173,7 +174,9 @@ fn check_names(metric: &Metric, scenario: &Scenario, topology: &TopologyPlan) ->
         Metric::Count { word, queue, .. } if EFFECT_COUNTS.contains(&word.as_str()) => {
             check_effects(word, queue.as_deref(), scenario)
         }
-        Metric::Count { queue: Some(queue), .. } | Metric::Gap { queue: Some(queue), .. } => {
+        Metric::Count { queue: Some(queue), .. }
+        | Metric::Gap { queue: Some(queue), .. }
+        | Metric::Depth { queue, .. } => {
             // A stream has books for each of its readers: `QUEUE#SUBSCRIBER`.
             let stream = queue.rsplit_once('#').map(|(stream, _)| stream);
             let known = topology.queues.iter().any(|declared| {

@@ -9,6 +9,7 @@ use crate::plan::ProducerFleet;
 use crate::plan::draw::{self, Lane};
 use crate::plan::failing::{FailLasts, FailPlan, FailRule, FailThen, is_key_of};
 use crate::scenario::failing::{self as written, FailKind};
+use crate::units::Span;
 
 pub(super) fn resolve(
     path: &str,
@@ -33,6 +34,7 @@ fn rule(written: &written::FailRule) -> FailRule {
         lasts: match written.kind.unwrap_or(FailKind::Transient) {
             FailKind::Transient => FailLasts::Transient { times: written.times.unwrap_or(1) },
             FailKind::Permanent => FailLasts::Permanent,
+            FailKind::Slow => FailLasts::Slow { us: written.takes.map_or(0, Span::as_us) },
         },
         then: written.then.unwrap_or(FailThen::Requeue),
     }

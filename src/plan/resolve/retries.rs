@@ -1,10 +1,24 @@
-//! `[[retry]]`: the steps of each queue, by number. What it stands for is written out before.
+//! `[[retry]]` and `[[redrive]]`: steps and queues by number. What a `[[retry]]` stands for is written out before.
 
 use crate::plan::draw::{self, Lane};
 use crate::plan::routing::Router;
-use crate::plan::{RetryPlan, RetryStep};
-use crate::scenario::Retry;
+use crate::plan::{RedrivePlan, RetryPlan, RetryStep};
 use crate::scenario::retry::RetryKind;
+use crate::scenario::{Redrive, Retry};
+use crate::units::Rate;
+
+pub(super) fn redrives(redrives: &[Redrive], router: &Router<'_>) -> Vec<RedrivePlan> {
+    let plan = |redrive: &Redrive| {
+        let key = || redrive.routing_key.clone().unwrap_or_default();
+        Some(RedrivePlan {
+            queue: router.queue(&redrive.queue)?,
+            reason: redrive.reason.clone(),
+            per_s: redrive.rate.map(Rate::as_per_second),
+            to: redrive.exchange.as_ref().map(|exchange| (exchange.clone(), key())),
+        })
+    };
+    redrives.iter().filter_map(plan).collect()
+}
 
 pub(super) fn resolve(retries: &[Retry], seed: u64, router: &Router<'_>) -> Vec<RetryPlan> {
     let plan = |(place, retry): (usize, &Retry)| {

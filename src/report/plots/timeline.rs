@@ -81,7 +81,7 @@ fn bands(record: &Record, end_s: f64) -> Vec<Band> {
     let is_shown = |phase: Phase| match phase {
         // One of no length is over within moments, and no part of the picture.
         Phase::Warmup => record.plan.load.warmup_us > 0,
-        Phase::Heal | Phase::Drain | Phase::Audit => true,
+        Phase::Heal | Phase::Drain | Phase::Redrive | Phase::Audit => true,
         Phase::Broker | Phase::Topology | Phase::Load => false,
     };
     let phases = record.phases.iter().filter(|facts| is_shown(facts.phase) && facts.end_us > 0);

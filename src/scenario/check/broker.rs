@@ -24,6 +24,11 @@ const OWN_KEYS: [(&str, &str); 9] = [
 ];
 
 pub(super) fn check(broker: &Broker, problems: &mut Problems) {
+    if broker.version.as_ref().is_some_and(|version| semver::VersionReq::parse(version).is_err()) {
+        problems
+            .at("broker.version", "this is no range of releases")
+            .help("write one such as `version = \">= 4.0, < 4.3\"`");
+    }
     check_provider_keys(broker, problems);
     check_external(broker, problems);
     check_resources(broker, problems);

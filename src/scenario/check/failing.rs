@@ -83,6 +83,21 @@ fn is_share(rate: f64) -> bool {
     rate > 0.0 && rate <= 1.0
 }
 
+fn check_slow(at: &str, rule: &FailRule, problems: &mut Problems) {
+    match (rule.kind == Some(FailKind::Slow), rule.takes) {
+        (true, None) => {
+            problems.at(at, "it does not say how long a slow message takes").help("such as `takes = \"500ms\"`");
+        }
+        (false, Some(_)) => {
+            problems.at(format!("{at}.takes"), "only slow messages take longer").help("write `kind = \"slow\"`");
+        }
+        _ => {}
+    }
+    if rule.kind == Some(FailKind::Slow) && rule.then.is_some() {
+        problems.at(format!("{at}.then"), "a slow message does not fail").help("remove it");
+    }
+}
+
 fn check_rule(at: &str, rule: &FailRule, problems: &mut Problems) {
     if let Some(rate) = rule.rate.filter(|rate| !is_share(*rate)) {
         problems
@@ -96,11 +111,15 @@ fn check_rule(at: &str, rule: &FailRule, problems: &mut Problems) {
                 .help("remove `times`, or write `kind = \"transient\"`")
                 .see(format!("{at}.kind"), "permanent");
         }
+        (Some(FailKind::Slow), Some(_)) => {
+            problems.at(format!("{at}.times"), "a slow message does not fail").help("remove it");
+        }
         (_, Some(0)) => {
             problems.at(format!("{at}.times"), "what fails 0 times works").help("write `times = 1`, or more");
         }
         _ => {}
     }
+    check_slow(at, rule, problems);
     if rule.routing_key.as_ref().is_some_and(|pattern| pattern.len() > 255) {
         problems.at(format!("{at}.routing_key"), "longer than AMQP allows").help("at most 255 bytes");
     }

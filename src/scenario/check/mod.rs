@@ -16,6 +16,7 @@ mod members;
 mod names;
 mod producer;
 mod queue;
+mod redrive;
 mod retry;
 
 use super::Scenario;
@@ -45,6 +46,7 @@ pub(super) fn check(scenario: &Scenario, problems: &mut Problems) {
     consumer::check(scenario, &names, problems);
     idempotency::check(scenario, &names, problems);
     load::check(scenario, &names, problems);
+    redrive::check(scenario, &names, problems);
     fault::check(scenario, &names, problems);
     expect::check(scenario, problems);
 }
