@@ -77,7 +77,7 @@ async def with_aio_pika():
     await asyncio.sleep(1)
     print(f"000, handlers at once with a prefetch of 10: {most}")
 
-    dead = await opened.declare_queue("dead")
+    await opened.declare_queue("dead")
     orders = await opened.declare_queue(
         "orders", arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
     )
@@ -92,8 +92,10 @@ async def with_aio_pika():
 
     await orders.consume(on_message_callback)
     await asyncio.sleep(1)
-    depths = [(await opened.declare_queue(name, passive=True)).declaration_result.message_count for name in ("orders", "dead")]
-    print(f"003, an error caught inside of process(): {depths[0]} left, {depths[1]} dead letters")
+    left, dead_letters = [
+        (await opened.declare_queue(name, passive=True)).declaration_result.message_count for name in ("orders", "dead")
+    ]
+    print(f"003, an error caught inside of process(): {left} left, {dead_letters} dead letters")
     await connection.close()
 
     try:
