@@ -23,9 +23,11 @@ const AT_ONCE: usize = 2;
 /// What is changed in every scenario: a machine that has other work as well is no reason to call a run invalid here.
 const PATIENT: &str = "load.max_lag=5s";
 /// What is changed in a scenario so that it takes less time here.
-const SHORTER: [(&str, &[&str]); 2] = [
+const SHORTER: [(&str, &[&str]); 4] = [
     ("quickstart", &["load.warmup=1s", "load.duration=5s"]),
     ("million", &["producer.out.messages=40_000", "expect.consumed=40_000"]),
+    ("retries", &["producer.checkout.messages=10_000"]),
+    ("retries-kill", &["producer.checkout.messages=10_000", "fault[0].when={ confirmed = 5_000 }"]),
 ];
 
 /// Whether it does to the broker what no other scenario on it would survive.

@@ -3,7 +3,7 @@
 
 use super::phrase::{count, things};
 use super::{Finding, Weight};
-use crate::record::{Completeness, FaultRow, Record, RedriveRow};
+use crate::record::{Completeness, FaultRow, Record, RedriveRow, ReplayRow};
 
 pub(super) fn findings(record: &Record) -> Vec<Finding> {
     let of_rows = record.faults.iter().filter_map(|row| of_row(record, row));
@@ -12,7 +12,13 @@ pub(super) fn findings(record: &Record) -> Vec<Finding> {
     let missing =
         missing.map(|fault| format!("fault {} (`{}`) was planned, and nothing is told of it", fault.id, fault.kind));
     let redrives = record.redrives.iter().filter_map(|row| of_redrive(record, row));
-    of_rows.chain(missing).chain(redrives).map(|sentence| Finding::new(Weight::Invalid, sentence)).collect()
+    let replays = record.replays.iter().filter_map(|row| of_replay(record, row));
+    of_rows
+        .chain(missing)
+        .chain(redrives)
+        .chain(replays)
+        .map(|sentence| Finding::new(Weight::Invalid, sentence))
+        .collect()
 }
 
 fn of_redrive(record: &Record, row: &RedriveRow) -> Option<String> {
@@ -20,6 +26,16 @@ fn of_redrive(record: &Record, row: &RedriveRow) -> Option<String> {
         Some(error) => Some(format!("sending back what was in {} was broken off: {error}", row.queue)),
         None if row.redriven == 0 && record.completeness != Completeness::Interrupted => {
             Some(format!("there was nothing in {} to be sent back", row.queue))
+        }
+        None => None,
+    }
+}
+
+fn of_replay(record: &Record, row: &ReplayRow) -> Option<String> {
+    match &row.error {
+        Some(error) => Some(format!("the replay of {} was broken off: {error}", row.producer)),
+        None if row.replayed == 0 && record.completeness != Completeness::Interrupted => {
+            Some(format!("{} had sent nothing that was to be replayed", row.producer))
         }
         None => None,
     }
@@ -90,6 +106,13 @@ mod tests {
         assert!(of(row(3, None)).is_empty());
         assert_eq!(of(row(0, None)), ["there was nothing in orders.dead to be sent back"]);
         assert_eq!(of(row(3, Some("gone"))), ["sending back what was in orders.dead was broken off: gone"]);
+        let replay = |replayed, error: Option<&str>| {
+            let (producer, error) = ("checkout".to_owned(), error.map(str::to_owned));
+            told(|record| record.replays = vec![ReplayRow { producer, replayed, error, ..ReplayRow::default() }])
+        };
+        assert!(replay(3, None).is_empty());
+        assert_eq!(replay(0, None), ["checkout had sent nothing that was to be replayed"]);
+        assert_eq!(replay(3, Some("gone")), ["the replay of checkout was broken off: gone"]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl MessageMaker {
     }
 
     /// Adds the message that `stamp` names, sent now, to `batch`.
-    pub(super) fn make(&self, publisher: &Publisher, stamp: &Stamp, moment: &Moment, batch: &mut Outbox) {
+    pub fn make(&self, publisher: &Publisher, stamp: &Stamp, moment: &Moment, batch: &mut Outbox) {
         let message = self.fleet.message(publisher, stamp.sequence);
         let more = self.more[message.route].as_ref();
         let more = more.map(|more| more.make(&self.fleet.name, publisher, stamp.sequence, moment));

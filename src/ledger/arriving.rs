@@ -63,6 +63,18 @@ impl Ledger {
         }
     }
 
+    /// Message `sequence` of `publisher` is about to be published once more, long after it was sent first. Call it before it
+    /// is, so that it cannot arrive unknown.
+    pub fn replayed(&self, publisher: u16, sequence: u64) {
+        let route = self.routes.destinations(publisher, sequence);
+        for destination in route {
+            let is_new = self.book(publisher).is_some_and(|mut book| book.redrive(*destination, sequence, route));
+            if is_new {
+                self.tally(*destination, |queue| queue.routed += 1);
+            }
+        }
+    }
+
     #[cold]
     fn phantom(&self, cause: Cause, arrival: &Arrival) -> Seen {
         self.tally(arrival.destination, |queue| queue.phantom += 1);

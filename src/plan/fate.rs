@@ -10,7 +10,9 @@ use std::sync::Arc;
 use super::failing::{FailRule, FailThen, Failures, Tried};
 use super::routing::Router;
 use super::topology::RemovalRule;
-use super::{Arguments, ConsumerFleet, Plan, ProducerFleet, Publisher, QueueKind, QueuePlan, RedrivePlan, RetryPlan};
+use super::{
+    Arguments, ConsumerFleet, Plan, ProducerFleet, Publisher, QueueKind, QueuePlan, RedrivePlan, ReplayPlan, RetryPlan,
+};
 
 /// Stations that a message may come to before its way is called endless.
 const STATIONS_MAX: usize = 2_000;
@@ -88,7 +90,7 @@ impl Fate {
 pub struct Foreteller<'a> {
     router: Router<'a>,
     rules: BrokerRules,
-    redrives: &'a [RedrivePlan],
+    plan: &'a Plan,
     no_headers: Arguments,
     /// By number of the queue.
     queues: Vec<About<'a>>,
@@ -162,7 +164,7 @@ impl<'a> Foreteller<'a> {
         };
         let queues = plan.topology.queues.iter().enumerate().map(about).collect();
         let (router, no_headers) = (Router::new(&plan.topology), Arguments::new());
-        Self { router, rules, redrives: &plan.redrives, no_headers, queues }
+        Self { router, rules, plan, no_headers, queues }
     }
 
     /// What becomes of message `sequence` of a publisher; none where that cannot be foretold.
@@ -186,10 +188,36 @@ impl<'a> Foreteller<'a> {
             }
             self.stop(copy, &mut way)?;
         }
-        for redrive in self.redrives {
+        for redrive in &self.plan.redrives {
             self.send_back(redrive, &mut way)?;
         }
+        for _ in self.plan.replays.iter().filter(|replay| self.is_replayed(replay, fleet, publisher, sequence)) {
+            for queue in &route.queues {
+                self.comes_mended(Copy { queue: *queue, key: &route.key, deaths: Vec::new(), left: None }, &mut way)?;
+            }
+        }
         Some(way.fate)
+    }
+
+    fn is_replayed(&self, replay: &ReplayPlan, fleet: &ProducerFleet, publisher: &Publisher, sequence: u64) -> bool {
+        let is_of_fleet = self.plan.producers.get(replay.producer).is_some_and(|of| of.name == fleet.name);
+        let due_us =
+            || self.plan.schedule(fleet, publisher).and_then(|schedule| schedule.due_us(sequence)).unwrap_or(0);
+        let (from_us, to_us) = (replay.from_us.unwrap_or(0), replay.to_us.unwrap_or(u64::MAX));
+        is_of_fleet && (from_us..to_us).contains(&due_us())
+    }
+
+    /// A copy comes to a queue once nothing fails any more. None where it cannot be foretold what becomes of it.
+    fn comes_mended(&self, copy: Copy<'a>, way: &mut Way<'a>) -> Option<()> {
+        let about = &self.queues[copy.queue];
+        let tried = Tried { publisher: way.publisher, sequence: way.sequence, queue: copy.queue };
+        let rule = about.failures.as_ref().and_then(|failures| failures.rule(tried));
+        if !rule.is_some_and(|rule| rule.fails(0)) {
+            return self.stop(copy, way);
+        }
+        *way.fate.tries.entry(copy.queue).or_default() += 1;
+        way.end(copy);
+        Some(())
     }
 
     /// Dead letters are sent back, once nothing fails any more. None where it cannot be foretold what becomes of them.
@@ -207,16 +235,7 @@ impl<'a> Foreteller<'a> {
                 Some((exchange, key)) => (self.router.reach(exchange, key, &self.no_headers), key.as_str()),
             };
             for queue in queues {
-                let copy = Copy { queue, key, deaths: Vec::new(), left: None };
-                let about = &self.queues[queue];
-                let tried = Tried { publisher: way.publisher, sequence: way.sequence, queue };
-                let rule = about.failures.as_ref().and_then(|failures| failures.rule(tried));
-                if rule.is_some_and(|rule| rule.fails(0)) {
-                    *way.fate.tries.entry(queue).or_default() += 1;
-                    way.end(copy);
-                } else {
-                    self.stop(copy, way)?;
-                }
+                self.comes_mended(Copy { queue, key, deaths: Vec::new(), left: None }, way)?;
             }
         }
         Some(())

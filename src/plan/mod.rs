@@ -33,7 +33,7 @@ pub use fleet::{
     WorkPlan,
 };
 pub use resolve::{PlanError, resolve};
-pub use retry::{RedrivePlan, RetryPlan, RetryStep};
+pub use retry::{RedrivePlan, ReplayPlan, RetryPlan, RetryStep};
 pub use schedule::{RateProfile, Schedule};
 pub use topology::{BindingPlan, ExchangePlan, QueuePlan, TopologyPlan};
 
@@ -68,6 +68,9 @@ pub struct Plan {
     /// Dead letters that are sent back, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redrives: Vec<RedrivePlan>,
+    /// Past messages that are published once more, after that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replays: Vec<ReplayPlan>,
     /// Fleets that publish.
     pub producers: Vec<ProducerFleet>,
     /// Fleets that consume.
@@ -91,6 +94,15 @@ impl Plan {
     pub fn publisher_name(&self, id: u16) -> String {
         self.publisher(id)
             .map_or_else(|| id.to_string(), |(fleet, publisher)| format!("{}/{}", fleet.name, publisher.place))
+    }
+
+    /// The sends of one publisher; none in a closed loop.
+    pub fn schedule<'a>(&self, fleet: &'a ProducerFleet, publisher: &Publisher) -> Option<Schedule<'a>> {
+        let turn = (u64::from(publisher.place), fleet.publishers.len() as u64);
+        let (load, publisher) = (&self.load, publisher);
+        let schedule =
+            |rate| Schedule::new(rate, load.warmup_us, turn, publisher.start_us, load.end_us(), publisher.messages);
+        fleet.rate.as_ref().map(schedule)
     }
 
     /// Whether messages in a queue wait to be worked off by consumers that fail some, or to be tried again.

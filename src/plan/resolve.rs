@@ -80,6 +80,7 @@ pub fn resolve(
         consumers::resolve(&scenario.consumers, (seed, load.warmup_us), (&router, &producers), &mut problems);
     let retries = retries::resolve(&scenario.retries, seed, &router);
     let redrives = retries::redrives(&scenario.redrives, &router);
+    let replays = retries::replays(&scenario.replays, &producers);
     topology::let_expire(&mut topology, &producers);
     let fleets = members::Fleets { producers: &producers, consumers: &consumers };
     let faults = faults::resolve(scenario, (seed, &load), &fleets, &mut problems);
@@ -93,6 +94,7 @@ pub fn resolve(
         topology,
         retries,
         redrives,
+        replays,
         producers,
         consumers,
         load,

@@ -1,4 +1,5 @@
-//! How failed messages of a queue are tried again, and dead letters sent back: resolved from `[[retry]]` and `[[redrive]]`.
+//! How failed messages of a queue are tried again, dead letters sent back and past messages sent once more: resolved from
+//! `[[retry]]`, `[[redrive]]` and `[[replay]]`.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,19 @@ pub struct RedrivePlan {
     pub per_s: Option<f64>,
     /// Exchange and routing key that they are published with; none: straight to the queue that they left last.
     pub to: Option<(String, String)>,
+}
+
+/// Past messages that are published once more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplayPlan {
+    /// Place of their fleet among the producers.
+    pub producer: usize,
+    /// Those that were to be sent from then on, in microseconds on the run's clock; none: from the first.
+    pub from_us: Option<u64>,
+    /// Those that were to be sent before then; none: to the last.
+    pub to_us: Option<u64>,
+    /// Most messages per second; none: as fast as they are confirmed.
+    pub per_s: Option<f64>,
 }
 
 /// One further attempt.

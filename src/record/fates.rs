@@ -48,3 +48,18 @@ pub struct RedriveRow {
     /// Why it was broken off.
     pub error: Option<String>,
 }
+
+/// Past messages of one fleet that were published once more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayRow {
+    /// Whose messages they are.
+    pub producer: String,
+    /// When it began, in microseconds on the run's clock.
+    pub started_us: u64,
+    /// When it ended.
+    pub ended_us: u64,
+    /// How many were published.
+    pub replayed: u64,
+    /// Why it was broken off.
+    pub error: Option<String>,
+}

@@ -23,7 +23,7 @@ pub use crate::ledger::fates::FatesAccount;
 pub use crate::ledger::incidents::{Incident, IncidentKind};
 pub use crate::plan::Plan;
 pub use effects::StoreRow;
-pub use fates::{FateRow, FatesReport, RedriveRow};
+pub use fates::{FateRow, FatesReport, RedriveRow, ReplayRow};
 pub use fault::{FaultCost, FaultMessage, FaultRow};
 pub use gap::{DuplicateGap, GapLength};
 pub use scenario::ScenarioFacts;
@@ -82,6 +82,9 @@ pub struct Record {
     /// Dead letters that were sent back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redrives: Vec<RedriveRow>,
+    /// Past messages that were published once more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replays: Vec<ReplayRow>,
     /// What became of messages that consumers fail or that die; none where the plan gives no message a fate of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fates: Option<FatesReport>,
@@ -291,7 +294,7 @@ pub enum Phase {
     Heal,
     /// Consumers empty their queues.
     Drain,
-    /// Dead letters are sent back, and consumers empty their queues once more.
+    /// Dead letters are sent back, past messages are published once more, and consumers empty their queues again.
     Redrive,
     /// What is left is read and the books are reconciled.
     Audit,

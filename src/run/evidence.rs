@@ -12,7 +12,7 @@ use super::costs;
 use super::fates::{Compared, Fates};
 use super::fleets::Fleets;
 use super::host::{self, ClockWatch};
-use super::routes::{PlanForetold, schedule};
+use super::routes::PlanForetold;
 use super::sampler::Sampled;
 use super::stores::StoreRead;
 use super::{Ending, Job, Run};
@@ -144,6 +144,7 @@ impl Evidence<'_> {
             duplicate_gaps: self.duplicate_gaps(),
             faults: self.faults(&account),
             redrives: self.ending.redrives.clone(),
+            replays: self.ending.replays.clone(),
             fates: compared.map(|compared| compared.report),
             stores: self.effects.iter().map(|read| read.row.clone()).collect(),
             incidents: incidents.listed(),
@@ -249,7 +250,7 @@ impl Evidence<'_> {
         let (from, to) = (plan.load.warmup_us, self.ending.load_ended_us);
         let fleets = plan.producers.iter();
         fleets
-            .flat_map(|fleet| fleet.publishers.iter().map(move |publisher| schedule(plan, fleet, publisher)))
+            .flat_map(|fleet| fleet.publishers.iter().map(move |publisher| plan.schedule(fleet, publisher)))
             .map(|schedule| {
                 schedule.map(|schedule| schedule.planned_before(to) - schedule.planned_before(from.min(to)))
             })

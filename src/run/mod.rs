@@ -13,6 +13,7 @@ mod fleets;
 mod host;
 mod recovery;
 mod redrive;
+mod replay;
 mod routes;
 mod sampler;
 mod stores;
@@ -37,7 +38,7 @@ use crate::ledger::fates::Fates;
 use crate::ledger::incidents::Incidents;
 use crate::plan::{ClientKind, FaultKind, Plan};
 use crate::record::progress::Progress;
-use crate::record::{Completeness, FaultRow, Phase, Record, RedriveRow, ScenarioFacts};
+use crate::record::{Completeness, FaultRow, Phase, Record, RedriveRow, ReplayRow, ScenarioFacts};
 use crate::topology::{self, Declared};
 
 use audit::Auditor;
@@ -48,6 +49,7 @@ pub use error::RunError;
 use evidence::{Course, Evidence};
 use fleets::Fleets;
 use redrive::Redriver;
+use replay::Replayer;
 use routes::{PlanDestinations, PlanRoutes};
 use sampler::{LogWriter, Sampled, Sampler};
 use stores::Stores;
@@ -242,6 +244,8 @@ struct Ending {
     faults: Vec<FaultRow>,
     /// Dead letters that were sent back.
     redrives: Vec<RedriveRow>,
+    /// Past messages that were published once more.
+    replays: Vec<ReplayRow>,
     /// What all fleets did over the run, where there were faults.
     seen: recovery::Looks,
 }
@@ -310,12 +314,12 @@ impl<'a> Run<'a> {
             self.warm_up_and_load(fleets, heal, course).await
         };
         let (mut faults, (load_ended_us, load_cpu_us)) = tokio::join!(conductor.carry_out(healing), load);
-        let redrives = self.drain(fleets, course).await;
+        let (redrives, replays) = self.drain(fleets, course).await;
         let (completeness, audited) = self.wind_up(fleets, course).await;
         let seen = costs.close(&mut faults);
         course.end_sampling();
         let sampled = sampling.await.unwrap_or_default();
-        let ending = Ending { completeness, audited, load_ended_us, load_cpu_us, faults, redrives, seen };
+        let ending = Ending { completeness, audited, load_ended_us, load_cpu_us, faults, redrives, replays, seen };
         Ok((sampled, ending))
     }
 
@@ -348,40 +352,45 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Waits until the queues are empty, sends back the dead letters that the plan says, and waits once more.
-    async fn drain(&self, fleets: &Fleets, course: &mut Course) -> Vec<RedriveRow> {
-        let (auditor, mut rows) = (self.auditor(), Vec::new());
+    /// Waits until the queues are empty, sends back dead letters and publishes past messages as the plan says, and waits
+    /// once more.
+    async fn drain(&self, fleets: &Fleets, course: &mut Course) -> (Vec<RedriveRow>, Vec<ReplayRow>) {
+        let (auditor, mut redrives, mut replays) = (self.auditor(), Vec::new(), Vec::new());
         if interrupted(&self.interrupt) {
-            return rows;
+            return (redrives, replays);
         }
         course.enter(Phase::Drain).await;
         let _ = self.stage.send(Stage::Drain);
         tokio::select! {
             () = auditor.drain(fleets) => {}
-            () = self.interruption() => return rows,
+            () = self.interruption() => return (redrives, replays),
         }
-        if self.plan.redrives.is_empty() {
-            return rows;
+        if self.plan.redrives.is_empty() && self.plan.replays.is_empty() {
+            return (redrives, replays);
         }
         course.enter(Phase::Redrive).await;
         fleets.mend();
+        let replayer = Replayer { plan: &self.plan, endpoint: self.broker.endpoint(), shared: &self.shared };
         let redriver = Redriver {
             plan: &self.plan,
             endpoint: self.broker.endpoint(),
             shared: &self.shared,
             destinations: &self.destinations,
         };
-        let redriven = async {
+        let sent_again = async {
             for redrive in &self.plan.redrives {
-                rows.push(redriver.carry_out(redrive).await);
+                redrives.push(redriver.carry_out(redrive).await);
+            }
+            for replay in &self.plan.replays {
+                replays.push(replayer.carry_out(replay).await);
             }
             auditor.drain(fleets).await;
         };
         tokio::select! {
-            () = redriven => {}
+            () = sent_again => {}
             () = self.interruption() => {}
         }
-        rows
+        (redrives, replays)
     }
 
     /// Audits; whether the run came to its end, and whether every queue was read to its end.
@@ -461,7 +470,7 @@ impl<'a> Run<'a> {
     fn planned(&self) -> Option<u64> {
         let until_us = self.plan.load.end_us().unwrap_or(u64::MAX);
         let of_fleet = |fleet: &crate::plan::ProducerFleet| -> Option<u64> {
-            let planned = |publisher| match routes::schedule(&self.plan, fleet, publisher) {
+            let planned = |publisher| match self.plan.schedule(fleet, publisher) {
                 Some(_) if until_us == u64::MAX && publisher.messages.is_none() => None,
                 Some(schedule) => Some(schedule.planned_before(until_us)),
                 None => publisher.messages,

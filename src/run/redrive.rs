@@ -103,7 +103,7 @@ impl Redriver<'_> {
                 taken.push(delivery.tag);
             }
             self.shared.deaths.note(&deliveries, found.into_iter(), self.shared);
-            self.publish(&mut *to, batch, taken.len()).await?;
+            publish(&mut *to, batch).await?;
             for tag in &taken {
                 from.settle_in_time(*tag, false, Settle::Ack).await?;
             }
@@ -121,24 +121,25 @@ impl Redriver<'_> {
     fn arrival(&self, delivery: (&crate::client::Delivery, &[u8])) -> Arrival {
         arrival(self.destinations, u32::MAX, delivery, self.shared.run, self.shared.clock.now_us())
     }
+}
 
-    /// Publishes, and waits until all of it is confirmed.
-    async fn publish(&self, to: &mut dyn PublisherLink, mut batch: Outbox, count: usize) -> Result<(), ClientError> {
-        let mut told = Vec::new();
-        to.publish(&mut batch).await?;
-        let confirmed = async {
-            while told.len() < count {
-                to.settlements(&mut told).await?;
-            }
-            Ok(())
-        };
-        let late = |_| ClientError::TimedOut { what: "redriven messages".to_owned(), after: CONFIRM_WITHIN };
-        tokio::time::timeout(CONFIRM_WITHIN, confirmed).await.map_err(late)??;
-        match told.iter().find(|settlement| settlement.outcome != Outcome::Confirmed) {
-            None => Ok(()),
-            Some(refused) => Err(ClientError::ConnectionLost {
-                reason: format!("a redriven message was refused: {:?}", refused.outcome),
-            }),
+/// Publishes, and waits until all of it is confirmed.
+pub(super) async fn publish(to: &mut dyn PublisherLink, mut batch: Outbox) -> Result<(), ClientError> {
+    let (count, mut told) = (batch.len(), Vec::new());
+    to.publish(&mut batch).await?;
+    let confirmed = async {
+        while told.len() < count {
+            to.settlements(&mut told).await?;
+        }
+        Ok(())
+    };
+    let late = |_| ClientError::TimedOut { what: "messages that are sent again".to_owned(), after: CONFIRM_WITHIN };
+    tokio::time::timeout(CONFIRM_WITHIN, confirmed).await.map_err(late)??;
+    match told.iter().find(|settlement| settlement.outcome != Outcome::Confirmed) {
+        None => Ok(()),
+        Some(refused) => {
+            let reason = format!("a message that was sent again was refused: {:?}", refused.outcome);
+            Err(ClientError::ConnectionLost { reason })
         }
     }
 }

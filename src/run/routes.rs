@@ -8,7 +8,7 @@ use crate::ledger::{Destination, Foretold, Routes, Rule};
 use crate::plan::failing::dead_letter_queues;
 use crate::plan::routing::Router;
 use crate::plan::topology::RemovalRule;
-use crate::plan::{ConsumerFleet, Plan, ProducerFleet, Publisher, QueueKind, QueuePlan, Schedule, StreamOffset};
+use crate::plan::{ConsumerFleet, Plan, ProducerFleet, Publisher, QueueKind, QueuePlan, StreamOffset};
 
 /// Which destinations each message reaches, by publisher.
 pub(super) struct PlanRoutes {
@@ -161,20 +161,10 @@ pub(super) struct PlanForetold<'a> {
     pub(super) ended_us: u64,
 }
 
-/// The sends of one publisher; none in a closed loop.
-pub(super) fn schedule<'a>(plan: &Plan, fleet: &'a ProducerFleet, publisher: &Publisher) -> Option<Schedule<'a>> {
-    let turn = (u64::from(publisher.place), fleet.publishers.len() as u64);
-    let load = &plan.load;
-    fleet
-        .rate
-        .as_ref()
-        .map(|rate| Schedule::new(rate, load.warmup_us, turn, publisher.start_us, load.end_us(), publisher.messages))
-}
-
 impl Foretold for PlanForetold<'_> {
     fn planned(&self, publisher: u16) -> Option<u64> {
         let (_, fleet, publisher) = self.routes.publisher(publisher)?;
-        match schedule(&self.routes.plan, fleet, publisher) {
+        match self.routes.plan.schedule(fleet, publisher) {
             Some(schedule) => Some(schedule.planned_before(self.ended_us)),
             // A closed loop plans its limit, unless the time may end it first.
             None => publisher.messages.filter(|_| self.routes.plan.load.duration_us.is_none()),
@@ -183,7 +173,7 @@ impl Foretold for PlanForetold<'_> {
 
     fn intended_us(&self, publisher: u16, sequence: u64) -> Option<u64> {
         let (_, fleet, publisher) = self.routes.publisher(publisher)?;
-        schedule(&self.routes.plan, fleet, publisher)?.due_us(sequence)
+        self.routes.plan.schedule(fleet, publisher)?.due_us(sequence)
     }
 
     fn publisher_name(&self, publisher: u16) -> String {

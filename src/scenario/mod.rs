@@ -19,6 +19,7 @@ pub mod pattern;
 mod problem;
 pub mod producer;
 pub mod redrive;
+pub mod replay;
 pub mod retry;
 mod schema;
 mod set;
@@ -38,6 +39,7 @@ pub use load::{Expectations, Load};
 pub use loader::{Loaded, load};
 pub use producer::Producer;
 pub use redrive::Redrive;
+pub use replay::Replay;
 pub use retry::Retry;
 pub use schema::json_schema;
 pub use source::Source;
@@ -72,6 +74,9 @@ pub struct Scenario {
     /// Dead letters that are sent back after the load, once the cause of their failing is mended.
     #[serde(default, rename = "redrive")]
     pub redrives: Vec<Redrive>,
+    /// Past messages that are published once more, after that.
+    #[serde(default, rename = "replay")]
+    pub replays: Vec<Replay>,
     /// Fleets of producers.
     #[serde(default, rename = "producer")]
     pub producers: Vec<Producer>,

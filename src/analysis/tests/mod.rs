@@ -75,6 +75,7 @@ pub(super) fn good() -> Record {
         dead_letters: Vec::new(),
         duplicate_gaps: Vec::new(),
         redrives: Vec::new(),
+        replays: Vec::new(),
         fates: None,
         faults: Vec::new(),
         stores: Vec::new(),
@@ -201,6 +202,7 @@ fn plan(expect: Vec<Expectation>) -> Plan {
         topology: TopologyPlan { queues: vec![QueuePlan::new("orders", QueueKind::Quorum)], ..TopologyPlan::default() },
         retries: Vec::new(),
         redrives: Vec::new(),
+        replays: Vec::new(),
         producers: vec![producer()],
         consumers: vec![consumer()],
         load: LoadPlan {

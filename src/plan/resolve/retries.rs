@@ -1,11 +1,11 @@
-//! `[[retry]]` and `[[redrive]]`: steps and queues by number. What a `[[retry]]` stands for is written out before.
+//! `[[retry]]`, `[[redrive]]` and `[[replay]]`: steps, queues and fleets by number. What a `[[retry]]` stands for is written out before.
 
 use crate::plan::draw::{self, Lane};
 use crate::plan::routing::Router;
-use crate::plan::{RedrivePlan, RetryPlan, RetryStep};
+use crate::plan::{ProducerFleet, RedrivePlan, ReplayPlan, RetryPlan, RetryStep};
 use crate::scenario::retry::RetryKind;
-use crate::scenario::{Redrive, Retry};
-use crate::units::Rate;
+use crate::scenario::{Redrive, Replay, Retry};
+use crate::units::{Rate, Span};
 
 pub(super) fn redrives(redrives: &[Redrive], router: &Router<'_>) -> Vec<RedrivePlan> {
     let plan = |redrive: &Redrive| {
@@ -20,10 +20,22 @@ pub(super) fn redrives(redrives: &[Redrive], router: &Router<'_>) -> Vec<Redrive
     redrives.iter().filter_map(plan).collect()
 }
 
+pub(super) fn replays(replays: &[Replay], producers: &[ProducerFleet]) -> Vec<ReplayPlan> {
+    let plan = |replay: &Replay| {
+        Some(ReplayPlan {
+            producer: producers.iter().position(|fleet| fleet.name == replay.producer)?,
+            from_us: replay.from.map(Span::as_us),
+            to_us: replay.to.map(Span::as_us),
+            per_s: replay.rate.map(Rate::as_per_second),
+        })
+    };
+    replays.iter().filter_map(plan).collect()
+}
+
 pub(super) fn resolve(retries: &[Retry], seed: u64, router: &Router<'_>) -> Vec<RetryPlan> {
     let plan = |(place, retry): (usize, &Retry)| {
         let is_ladder = retry.kind == RetryKind::Ladder;
-        let step = |(number, delay): (usize, crate::units::Span)| RetryStep {
+        let step = |(number, delay): (usize, Span)| RetryStep {
             delay_us: delay.as_us(),
             key: Retry::key(number),
             queue: is_ladder.then(|| router.queue(&retry.wait(number))).flatten(),

@@ -17,6 +17,7 @@ mod names;
 mod producer;
 mod queue;
 mod redrive;
+mod replay;
 mod retry;
 
 use super::Scenario;
@@ -47,6 +48,7 @@ pub(super) fn check(scenario: &Scenario, problems: &mut Problems) {
     idempotency::check(scenario, &names, problems);
     load::check(scenario, &names, problems);
     redrive::check(scenario, &names, problems);
+    replay::check(scenario, problems);
     fault::check(scenario, &names, problems);
     expect::check(scenario, problems);
 }
