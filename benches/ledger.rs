@@ -32,14 +32,7 @@ impl Foretold for One {
 }
 
 fn ledger() -> Ledger {
-    let queue = Destination {
-        name: "q".to_owned(),
-        rules: Vec::new(),
-        kind: "classic",
-        may_skip_head: false,
-        waits_for: None,
-        beyond: Vec::new(),
-    };
+    let queue = Destination { name: "q".to_owned(), kind: "classic", ..Destination::default() };
     Ledger::new(1, 1, vec![queue], Arc::new(One))
 }
 

@@ -172,14 +172,7 @@ struct Drive {
 
 impl Drive {
     fn new(messages: u64, publishers: u16) -> Self {
-        let queue = |n| Destination {
-            name: format!("q{n}"),
-            rules: Vec::new(),
-            kind: "classic",
-            may_skip_head: false,
-            waits_for: None,
-            beyond: Vec::new(),
-        };
+        let queue = |n| Destination { name: format!("q{n}"), kind: "classic", ..Destination::default() };
         let share = |publisher| {
             let more = publisher < messages % u64::from(publishers);
             (messages / u64::from(publishers) + u64::from(more), 0)

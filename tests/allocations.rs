@@ -184,14 +184,7 @@ struct Drive {
 
 impl Drive {
     fn new() -> Self {
-        let queue = |n| Destination {
-            name: format!("q{n}"),
-            rules: Vec::new(),
-            kind: "quorum",
-            may_skip_head: false,
-            waits_for: None,
-            beyond: Vec::new(),
-        };
+        let queue = |n| Destination { name: format!("q{n}"), kind: "quorum", ..Destination::default() };
         let destinations = (0..QUEUES).map(queue).collect();
         Self {
             ledger: Ledger::new(1, PUBLISHERS.into(), destinations, Arc::new(InTurn)),

@@ -88,3 +88,30 @@ fn what_is_lost_while_it_waits_is_named() {
     let [(Difference::Lost, lost)] = differing(&record)[..] else { panic!("{:?}", differing(&record)) };
     assert!(lost >= 10 && lost == record.totals.lost, "{lost} and {:?}", record.totals);
 }
+
+#[test]
+fn a_redrive_that_leads_nowhere_makes_a_run_invalid() {
+    let broker = Held::start();
+    let redrive = "[[redrive]]\nqueue = \"astray.dead\"\nexchange = \"amq.direct\"\nrouting_key = \"nowhere\"\n";
+    let text = scenario("astray", "", "[\"100ms\"]").replace("[load]", &format!("{redrive}[load]"));
+    let record = broker.rig(&text).run().expect_code(4).record();
+    let reasons = &record.verdict.as_ref().unwrap().reasons;
+    assert!(reasons.iter().any(|reason| reason.contains("astray.dead was broken off")), "{reasons:?}");
+}
+
+#[test]
+fn a_replay_is_applied_again_where_nothing_is_remembered() {
+    let broker = Held::start();
+    for (store, code, repeated) in [("sqlite", 0, 0), ("none", 1, 400)] {
+        let text = format!(
+            "schema = 1\nname = \"replayed\"\n[[queue]]\nname = \"replayed\"\n[[replay]]\nproducer = \"out\"\n\
+             [[producer]]\nname = \"out\"\nrouting_key = \"replayed\"\nrate = \"400/s\"\nmessages = 400\n\
+             [[consumer]]\nname = \"in\"\nqueue = \"replayed\"\nidempotency = {{ store = \"{store}\" }}\n\
+             [load]\nduration = \"30s\"\nmax_lag = \"20s\"\n[expect]\nguarantee = \"effectively-once\"\n"
+        );
+        let record = broker.rig(&text).run().expect_code(code).record();
+        assert_eq!(record.totals.effects_repeated, Some(repeated), "{store}");
+        assert_eq!((record.totals.consumed, record.totals.duplicates, record.totals.retried), (800, 0, 400), "{store}");
+        assert_eq!(record.replays[0].replayed, 400);
+    }
+}

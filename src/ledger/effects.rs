@@ -310,9 +310,7 @@ mod tests {
             name: name.to_owned(),
             rules: rules.to_vec(),
             kind: "classic",
-            may_skip_head: false,
-            waits_for: None,
-            beyond: Vec::new(),
+            ..Destination::default()
         };
         let destinations = vec![destination("a"), destination("b"), destination("dead")];
         let ledger = Ledger::new(RUN, 1, destinations, Arc::new(ToBoth)).with_effects([0, 1, 2]);

@@ -163,14 +163,7 @@ mod tests {
     }
 
     fn ledger(published: &[usize]) -> Ledger {
-        let queue = |name: &str| Destination {
-            name: name.to_owned(),
-            rules: Vec::new(),
-            kind: "classic",
-            may_skip_head: false,
-            waits_for: None,
-            beyond: Vec::new(),
-        };
+        let queue = |name: &str| Destination { name: name.to_owned(), kind: "classic", ..Destination::default() };
         let ledger = Ledger::new(1, published.len(), vec![queue("a"), queue("b")], Arc::new(ByPublisher));
         for (publisher, count) in (0..).zip(published) {
             ledger.published(publisher, *count, false);

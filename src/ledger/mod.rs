@@ -44,7 +44,7 @@ use standings::Standing;
 use tally::{Tally, Tallying};
 
 /// Where copies of a message end up: a queue, or one reader of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Destination {
     /// Name of the queue; for a stream `QUEUE#READER`.
     pub name: String,

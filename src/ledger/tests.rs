@@ -32,14 +32,7 @@ impl Foretold for Nothing {
 }
 
 fn destination(name: &str, rules: &[Rule]) -> Destination {
-    Destination {
-        name: name.to_owned(),
-        rules: rules.to_vec(),
-        kind: "classic",
-        may_skip_head: false,
-        waits_for: None,
-        beyond: Vec::new(),
-    }
+    Destination { name: name.to_owned(), rules: rules.to_vec(), kind: "classic", ..Destination::default() }
 }
 
 fn ledger(publishers: usize, routes: Vec<Vec<u32>>) -> Ledger {

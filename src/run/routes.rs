@@ -113,7 +113,7 @@ fn destination(name: String, queue: &QueuePlan, may_skip_head: bool) -> Destinat
         QueueKind::Quorum => "quorum",
         QueueKind::Stream => "stream",
     };
-    Destination { name, rules, kind, may_skip_head, waits_for: None, beyond: Vec::new() }
+    Destination { name, rules, kind, may_skip_head, ..Destination::default() }
 }
 
 impl Destinations for PlanDestinations {

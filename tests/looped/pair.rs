@@ -88,14 +88,7 @@ impl Pair {
 
     async fn start_plan(broker: &Looped, plan: Plan) -> Self {
         let (stage, receiver) = watch::channel(Stage::Ready);
-        let queue = Destination {
-            name: "q".to_owned(),
-            rules: Vec::new(),
-            kind: "classic",
-            may_skip_head: false,
-            waits_for: None,
-            beyond: Vec::new(),
-        };
+        let queue = Destination { name: "q".to_owned(), kind: "classic", ..Destination::default() };
         let shared = Arc::new(Shared {
             ledger: Arc::new(Ledger::new(1, 1, vec![queue], Arc::new(One))),
             clock: Arc::new(Clock::new(Instant::now())),
