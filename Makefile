@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance lint image postgres-image bench clean-brokers
+.PHONY: help demo test conformance surprises lint image postgres-image bench clean-brokers
 
 # Debian release whose RabbitMQ is built into an image where no registry answers: trixie has 4.0.
 # (`.ci/broker-image` ends with a line that begins with the image's name.)
@@ -37,6 +37,13 @@ conformance: ## Run what every client must do against the broker of a Debian rel
 	made=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
 	echo "$$made"
 	LURCHER_BROKER_IMAGE=$${made%% *} cargo test --locked --test client_conformance
+
+surprises: ## Run the surprising scenarios that are for the broker of a Debian release: DEBIAN=bookworm|trixie|sid
+	@.ci/need rust docker
+	.ci/packages cc=build-essential
+	made=$$(.ci/broker-image $(DEBIAN) | tail -n 1)
+	echo "$$made"
+	LURCHER_BROKER_IMAGE=$${made%% *} cargo test --locked --test shipped surprises
 
 lint: ## Hold the format and clippy's warnings as errors
 	@.ci/need rust

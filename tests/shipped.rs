@@ -8,9 +8,9 @@ mod rig;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use lurcher::plan::Family;
 use lurcher::record::{Completeness, Record};
@@ -18,7 +18,7 @@ use rig::scenarios::{self, plan_of};
 use rig::{Held, image, until};
 
 /// Scenarios that run at the same time.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 3;
 
 /// What is changed in every scenario: a machine that has other work as well is no reason to call a run invalid here.
 const PATIENT: &str = "load.max_lag=5s";
@@ -86,12 +86,14 @@ fn flaw(record: &Record) -> Option<String> {
     (checks == 0).then(|| "nothing was expected".to_owned())
 }
 
-#[test]
-fn every_scenario_holds() {
-    let broker = Held::start();
+/// Runs scenarios, some at a time, on one broker and brokers of their own: each has to hold.
+fn hold(chosen: BTreeMap<String, PathBuf>, broker: &Held) {
+    // What runs beside them would be more than is meant to run at the same time.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let arguments = broker.arguments();
     let out = tempfile::tempdir().expect("a scratch folder");
-    let waiting = Mutex::new(scenarios::all().into_iter());
+    let waiting = Mutex::new(chosen.into_iter());
     let wrong = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -110,6 +112,33 @@ fn every_scenario_holds() {
     assert!(wrong.is_empty(), "{} scenarios do not hold:\n\n{}", wrong.len(), wrong.join("\n"));
     let is_empty = || broker.queues().expect("the broker's queues").is_empty() && broker.exchanges().is_empty();
     until("all that was declared to be deleted", is_empty);
+}
+
+fn is_surprise(path: &Path) -> bool {
+    path.starts_with(scenarios::folder().join("surprises"))
+}
+
+#[test]
+fn every_scenario_holds() {
+    let chosen = scenarios::all().into_iter().filter(|(_, path)| !is_surprise(path));
+    hold(chosen.collect(), &Held::start());
+}
+
+/// Those that are for the release at hand; `make surprises` has another.
+#[test]
+fn the_surprises_of_this_release_hold() {
+    let broker = Held::start();
+    let release = broker.broker().facts().version.clone();
+    let surprises = scenarios::all().into_iter().filter(|(_, path)| is_surprise(path));
+    let (chosen, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        surprises.partition(|(_, path)| plan_of(path, &[]).broker.is_for(&release));
+    assert!(chosen.len() >= 11, "only {} are for {release}", chosen.len());
+    for (name, path) in others {
+        let broker = broker.arguments();
+        let ended = Command::new(env!("CARGO_BIN_EXE_lurcher")).arg("run").arg(path).args(broker).output();
+        assert_eq!(ended.expect("lurcher runs").status.code(), Some(5), "{name} is not for {release}");
+    }
+    hold(chosen, &broker);
 }
 
 #[test]

@@ -178,6 +178,8 @@ pub struct QueueDepth {
     /// Messages delivered and not yet acknowledged.
     #[serde(rename = "messages_unacknowledged")]
     pub unacked: u64,
+    /// All messages in it: those above, and dead letters that a quorum queue keeps until they are taken.
+    pub messages: u64,
 }
 
 /// One node of the broker.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::FxHashMap;
 
+use crate::ledger::fates::DeathEntry;
 use crate::plan::failing::{FailLasts, FailThen, Failures, Tried, comes_back};
 use crate::plan::routing::Router;
 use crate::plan::{Plan, RetryPlan};
@@ -27,7 +28,7 @@ pub struct Failing {
 }
 
 /// A message that is to fail, or has failed.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Met {
     /// Attempts that have failed.
     failed: u32,
@@ -39,6 +40,8 @@ struct Met {
     failed_us: u64,
     /// How long it was to wait since then.
     delay_us: Option<u64>,
+    /// What `x-death` said when it came last.
+    deaths: Option<Arc<[DeathEntry]>>,
 }
 
 /// How long a message waits before it is tried again.
@@ -92,6 +95,16 @@ impl Failing {
 
     fn met(&self) -> MutexGuard<'_, FxHashMap<Tried, Met>> {
         self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message has come, with these entries of `x-death`; whether they are those with which it came last. Whatever left
+    /// its queue for another has new ones when it is back.
+    pub(super) fn comes_as_before(&self, stamp: &Stamp, queue: usize, deaths: Option<&Arc<[DeathEntry]>>) -> bool {
+        let mut met = self.met();
+        let Some(met) = met.get_mut(&tried(stamp, queue)) else { return false };
+        let is_same = met.deaths.as_ref() == deaths;
+        met.deaths = deaths.cloned();
+        is_same
     }
 
     /// From now on everything works.
@@ -150,7 +163,7 @@ impl Failing {
         let may_come_again = rule.then.requeues() || wait.is_some() || comes_back && retry.is_none();
         match met.get_mut(&tried) {
             Some(known) if may_come_again => {
-                *known = Met { failed: failed.saturating_add(1), is_due: true, failed_us: now_us, ..*known }
+                *known = Met { failed: failed.saturating_add(1), is_due: true, failed_us: now_us, ..known.clone() }
             }
             _ => drop(met.remove(&tried)),
         }

@@ -199,6 +199,7 @@ impl Ledger {
                 marks: Marks::new(destinations.len()),
                 gaps: Gaps::default(),
                 rejected_for_good: 0,
+                held: 0,
             })
         };
         Self {
@@ -346,6 +347,14 @@ impl Ledger {
             lock(tally).rejected_for_good += 1;
         }
         self.tally(destination, |queue| *(if requeued { &mut queue.requeued } else { &mut queue.rejected }) += 1);
+    }
+
+    /// So many copies are held back in a queue by the broker, where nobody can read them: dead letters that it keeps until
+    /// somebody takes them.
+    pub fn held(&self, destination: u32, count: u64) {
+        if let Some(tally) = self.tallies.get(destination as usize) {
+            lock(tally).held = count;
+        }
     }
 
     /// Whether the broker may have taken a message: it was sent, and neither nacked nor returned.

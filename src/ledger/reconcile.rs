@@ -78,6 +78,13 @@ impl Gone {
         if is_rejected { &mut self.rejected } else { &mut self.others }
     }
 
+    fn add(&mut self, more: Self) {
+        for class in [CONFIRMED, UNANSWERED, REFUSED] {
+            self.rejected[class] += more.rejected[class];
+            self.others[class] += more.others[class];
+        }
+    }
+
     /// Moves up to `most` of these to `removed`, of those that were not rejected only `with_others`; how many.
     fn take(&mut self, most: u64, with_others: bool, removed: &mut Self) -> u64 {
         let mut left = most;
@@ -195,13 +202,19 @@ impl Ledger {
         (missing, nowhere)
     }
 
-    /// Sorts what is missing into its classes: removed by a rule as far as the broker's own counters bear it out, else
-    /// lost. Returns how many of each destination were removed.
+    /// Sorts what is missing into its classes: held back by the broker, removed by a rule as far as the broker's own counters
+    /// bear it out, else lost. Returns how many of each destination were held back or removed.
     fn explain(&self, missing: &[Gone], queues: &mut [QueueAccount], evidence: &RemovalEvidence) -> Vec<Gone> {
         let mut budget = match evidence {
             RemovalEvidence::Counted(counted) => Some(counted.clone()),
             RemovalEvidence::Unknown => None,
         };
+        let (mut missing, mut kept) = (missing.to_vec(), vec![Gone::default(); queues.len()]);
+        for (to, queue) in queues.iter_mut().enumerate() {
+            let held = lock(&self.tallies[to]).held;
+            queue.left_in_queue += missing[to].take(held, true, &mut kept[to]);
+            queue.routed += kept[to].of(UNANSWERED) + kept[to].of(REFUSED);
+        }
         let mut removed = vec![Gone::default(); queues.len()];
         // Those with a single rule first: what they do not use is left for those that have a choice.
         let rules = |to: &usize| self.destinations[*to].all_rules().count();
@@ -210,7 +223,7 @@ impl Ledger {
         for to in turn {
             removed[to] = take_from(budget.as_mut(), &self.destinations[to], missing[to], &mut queues[to]);
         }
-        for ((queue, removed), missing) in queues.iter_mut().zip(&removed).zip(missing) {
+        for ((queue, removed), missing) in queues.iter_mut().zip(&removed).zip(&missing) {
             let unconfirmed = removed.of(UNANSWERED) + removed.of(REFUSED);
             queue.removed_by_rule += removed.of(CONFIRMED) + unconfirmed;
             // What was not confirmed but fell to a rule did reach the queue: it belongs on both sides of its books.
@@ -218,7 +231,8 @@ impl Ledger {
             queue.lost += missing.of(CONFIRMED) - removed.of(CONFIRMED);
             queue.possibly_lost += missing.of(UNANSWERED) - removed.of(UNANSWERED);
         }
-        self.share_losses(missing, queues);
+        self.share_losses(&missing, queues);
+        removed.iter_mut().zip(kept).for_each(|(removed, kept)| removed.add(kept));
         removed
     }
 

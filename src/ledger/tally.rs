@@ -15,6 +15,8 @@ pub(super) struct Tally {
     pub(super) gaps: Gaps,
     /// Copies that consumers rejected where no dead-letter exchange takes them.
     pub(super) rejected_for_good: u64,
+    /// Copies that the broker holds back.
+    pub(super) held: u64,
 }
 
 /// What nearly every message changes.

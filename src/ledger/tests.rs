@@ -694,3 +694,14 @@ fn what_was_dead_lettered_and_then_removed_is_not_lost() {
     assert_eq!((account.queues[0].removed_by_rule, account.queues[0].lost), (3, 1));
     assert!(account.queues.iter().all(|queue| queue.imbalance() == 0));
 }
+
+#[test]
+fn what_the_broker_holds_back_is_left_and_not_lost() {
+    let ledger = ledger(1, vec![vec![0]]);
+    confirm(&ledger, 0, 0..10);
+    consume(&ledger, 0, &(0..6).map(|n| stamp(0, n, 0)).collect::<Vec<_>>());
+    ledger.held(0, 3);
+    let account = account(&ledger);
+    assert_eq!((account.queues[0].left_in_queue, account.queues[0].lost, account.queues[0].imbalance()), (3, 1, 0));
+    assert_eq!(account.violations_total, 1);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::fleets::{Fleets, client};
 use super::routes::PlanDestinations;
+use crate::broker::Broker;
 use crate::client::{ClientError, Connection, Deliveries, QueueSubscription, Settle, SubscriberSetup};
 use crate::endpoint::Endpoint;
 use crate::fleet::{Shared, arrival};
@@ -22,6 +23,8 @@ const IDLE: Duration = Duration::from_millis(500);
 /// So often a queue that still says it holds messages is read again.
 const READINGS: u32 = 20;
 const BATCH: usize = 1024;
+/// The broker counts anew each five seconds.
+const COUNTED_WITHIN: Duration = Duration::from_secs(6);
 
 /// Looks at queues over a connection of its own.
 pub(super) struct Auditor<'a> {
@@ -107,6 +110,26 @@ impl Auditor<'_> {
             }
         }
         true
+    }
+
+    /// Notes what queues hold back that dead-letter at least once: as long as nobody takes it, it is in no queue that can
+    /// be read. The broker counts it.
+    pub(super) async fn note_held(&self, broker: &Broker) {
+        let queues = &self.plan.topology.queues;
+        let strategy = |number: &usize| queues[*number].arguments.get("x-dead-letter-strategy");
+        let keeps = |number: &usize| strategy(number).is_some_and(|strategy| strategy == "at-least-once");
+        let keeping: Vec<usize> = (0..queues.len()).filter(keeps).collect();
+        let Some(management) = broker.management().filter(|_| !keeping.is_empty()) else { return };
+        if self.shared.ledger.backlog() == 0 {
+            return;
+        }
+        tokio::time::sleep(COUNTED_WITHIN).await;
+        let Ok(depths) = management.queues().await else { return };
+        for number in keeping {
+            let depth = depths.iter().find(|depth| depth.name == queues[number].name);
+            let held = depth.map_or(0, |depth| depth.messages.saturating_sub(depth.ready + depth.unacked));
+            self.shared.ledger.held(self.destinations.by_queue[number][0], held);
+        }
     }
 
     /// Reads what is left in all queues and journals it; true where every queue was read to its end.

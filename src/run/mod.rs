@@ -414,7 +414,10 @@ impl<'a> Run<'a> {
             () = self.interruption() => return (Completeness::Interrupted, false),
         };
         match read {
-            Ok(true) => (Completeness::Complete, true),
+            Ok(true) => {
+                auditor.note_held(self.broker).await;
+                (Completeness::Complete, true)
+            }
             Ok(false) => {
                 let reason = "the queues could not be read to their end after the drain".to_owned();
                 (Completeness::Aborted { reason }, false)

@@ -45,13 +45,18 @@ impl SubscriberTask {
         for (((delivery, _), arrival), seen) in deliveries.iter().zip(arrivals).zip(seen) {
             let Reading::Ours(stamp) = &arrival.reading else { continue };
             let Some(then) = failing.then(stamp, delivery.queue) else { continue };
+            if *seen == Seen::First {
+                failing.meet(stamp, delivery.queue);
+            }
+            let is_as_before = failing.comes_as_before(stamp, delivery.queue, arrival.deaths.as_ref());
             match seen {
-                Seen::First => failing.meet(stamp, delivery.queue),
                 Seen::Repeated(Cause::Republished) => self.shared.fates.republished(stamp),
                 Seen::Repeated(_) => self.shared.fates.redelivered(stamp),
-                // What was published anew, or came from a dead-letter exchange, is no redelivery to the broker.
-                Seen::Retried if arrival.redelivered && !then.requeues() => self.shared.fates.redelivered(stamp),
-                Seen::Retried | Seen::Phantom | Seen::Corrupt => {}
+                // It has never left its queue, though it should have.
+                Seen::Retried if arrival.redelivered && is_as_before && !then.requeues() => {
+                    self.shared.fates.redelivered(stamp);
+                }
+                Seen::First | Seen::Retried | Seen::Phantom | Seen::Corrupt => {}
             }
         }
     }
