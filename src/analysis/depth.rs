@@ -1,6 +1,6 @@
 //! How many messages lay in a queue over time, as alert rules ask: the most, how long above a threshold, how long growing.
 //!
-//! All of it is read off samples, one each second, from the start of the load to the end of the run. What happens between
+//! All of it is read off samples, one each second, from the start of the load to the audit. What happens between
 //! two samples is not seen.
 
 use crate::plan::expect::Depth;
@@ -24,7 +24,11 @@ pub(super) fn measured(record: &Record, depth: Depth, queue: &str) -> Option<f64
 fn samples(record: &Record, queue: &str) -> Vec<Sample> {
     let starts = record.phases.iter().filter(|facts| matches!(facts.phase, Phase::Warmup | Phase::Load));
     let start_us = starts.map(|facts| facts.start_us).min().unwrap_or(0);
-    let of_queue = record.queue_samples.iter().filter(|sample| sample.queue == queue && sample.at_us >= start_us);
+    // The audit reads what is left: afterwards nothing is.
+    let audits = record.phases.iter().filter(|facts| facts.phase == Phase::Audit);
+    let end_us = audits.map(|facts| facts.start_us).min().unwrap_or(i64::MAX);
+    let is_seen = |at_us: i64| (start_us..end_us).contains(&at_us);
+    let of_queue = record.queue_samples.iter().filter(|sample| sample.queue == queue && is_seen(sample.at_us));
     let mut samples: Vec<Sample> = of_queue.map(|sample| (sample.at_us, sample.ready + sample.unacked)).collect();
     samples.sort_unstable();
     samples

@@ -38,6 +38,15 @@ pub struct Journey {
     pub ends: BTreeSet<Ending>,
 }
 
+impl Journey {
+    /// Without the ends of copies that just worked, or were left, where nothing failed and nothing had died: nobody writes
+    /// those down.
+    fn traced(&self) -> Self {
+        let is_traced = |(destination, deaths): &&Ending| !deaths.is_empty() || self.tries.contains_key(destination);
+        Self { tries: self.tries.clone(), ends: self.ends.iter().filter(is_traced).cloned().collect() }
+    }
+}
+
 /// A journey as far as it was seen, and what happened on the way.
 #[derive(Debug, Clone, Default)]
 struct Seen {
@@ -210,7 +219,7 @@ impl Fates {
             let seen = journal.seen.get(&message).unwrap_or(&nothing);
             match &foretold {
                 Foretelling::Endless(_) => account.endless += 1,
-                Foretelling::Journey(journey) if *journey == seen.journey => account.as_foretold += 1,
+                Foretelling::Journey(journey) if journey.traced() == seen.journey.traced() => account.as_foretold += 1,
                 Foretelling::Journey(_) => deviate(&mut account, message, Some(foretold), seen),
             }
         }
@@ -246,13 +255,18 @@ fn difference(foretold: Option<&Foretelling>, seen: &Seen) -> Difference {
     if seen.unfinished {
         return Difference::Unfinished;
     }
+    let journey = seen.journey.traced();
+    let foretold = foretold.and_then(|foretold| match foretold {
+        Foretelling::Journey(journey) => Some(journey.traced()),
+        Foretelling::Endless(_) => None,
+    });
     match foretold {
-        Some(Foretelling::Journey(journey)) if seen.journey.ends.len() < journey.ends.len() => {
+        Some(foretold) if journey.ends.len() < foretold.ends.len() => {
             // What was seen of it has to be the beginning of what was foretold.
             let is_part = |(destination, tries): (&u32, &u64)| {
-                journey.tries.get(destination).is_some_and(|foretold| tries <= foretold)
+                foretold.tries.get(destination).is_some_and(|foretold| tries <= foretold)
             };
-            let is_beginning = seen.journey.tries.iter().all(is_part) && seen.journey.ends.is_subset(&journey.ends);
+            let is_beginning = journey.tries.iter().all(is_part) && journey.ends.is_subset(&foretold.ends);
             if is_beginning { Difference::Lost } else { Difference::Unexplained }
         }
         _ => Difference::Unexplained,
@@ -297,6 +311,14 @@ mod tests {
         let (account, deviations) = compared(&fates, &[(0, Foretelling::Journey(journey()))]);
         assert_eq!((account.foretold, account.as_foretold, account.differing_total()), (1, 1, 0));
         assert_eq!((account.attempts, account.attempts_max, deviations.len()), (3, 3, 0));
+    }
+
+    #[test]
+    fn a_copy_that_just_works_beside_one_that_fails_is_not_missed() {
+        let fates = Fates::default();
+        live(&fates, 0, 3, Some((1, dead(1))));
+        let beside = Journey { ends: journey().ends.into_iter().chain([(7, Vec::new())]).collect(), ..journey() };
+        assert_eq!(compared(&fates, &[(0, Foretelling::Journey(beside))]).0.as_foretold, 1);
     }
 
     #[test]
