@@ -6,6 +6,7 @@ mod audit;
 mod breaking;
 mod conductor;
 mod costs;
+mod drain;
 mod error;
 mod evidence;
 mod fates;
@@ -41,15 +42,12 @@ use crate::record::progress::Progress;
 use crate::record::{Completeness, FaultRow, Phase, Record, RedriveRow, ReplayRow, ScenarioFacts};
 use crate::topology::{self, Declared};
 
-use audit::Auditor;
 use breaking::Breakers;
 use conductor::Conductor;
 use costs::Costs;
 pub use error::RunError;
 use evidence::{Course, Evidence};
 use fleets::Fleets;
-use redrive::Redriver;
-use replay::Replayer;
 use routes::{PlanDestinations, PlanRoutes};
 use sampler::{LogWriter, Sampled, Sampler};
 use stores::Stores;
@@ -341,56 +339,6 @@ impl<'a> Run<'a> {
         course.enter(Phase::Heal).await;
         let _ = heal.send(true);
         (load_ended_us, load_cpu_us)
-    }
-
-    fn auditor(&self) -> Auditor<'_> {
-        Auditor {
-            plan: &self.plan,
-            endpoint: self.broker.endpoint(),
-            shared: &self.shared,
-            destinations: &self.destinations,
-        }
-    }
-
-    /// Waits until the queues are empty, sends back dead letters and publishes past messages as the plan says, and waits
-    /// once more.
-    async fn drain(&self, fleets: &Fleets, course: &mut Course) -> (Vec<RedriveRow>, Vec<ReplayRow>) {
-        let (auditor, mut redrives, mut replays) = (self.auditor(), Vec::new(), Vec::new());
-        if interrupted(&self.interrupt) {
-            return (redrives, replays);
-        }
-        course.enter(Phase::Drain).await;
-        let _ = self.stage.send(Stage::Drain);
-        tokio::select! {
-            () = auditor.drain(fleets) => {}
-            () = self.interruption() => return (redrives, replays),
-        }
-        if self.plan.redrives.is_empty() && self.plan.replays.is_empty() {
-            return (redrives, replays);
-        }
-        course.enter(Phase::Redrive).await;
-        fleets.mend();
-        let replayer = Replayer { plan: &self.plan, endpoint: self.broker.endpoint(), shared: &self.shared };
-        let redriver = Redriver {
-            plan: &self.plan,
-            endpoint: self.broker.endpoint(),
-            shared: &self.shared,
-            destinations: &self.destinations,
-        };
-        let sent_again = async {
-            for redrive in &self.plan.redrives {
-                redrives.push(redriver.carry_out(redrive).await);
-            }
-            for replay in &self.plan.replays {
-                replays.push(replayer.carry_out(replay).await);
-            }
-            auditor.drain(fleets).await;
-        };
-        tokio::select! {
-            () = sent_again => {}
-            () = self.interruption() => {}
-        }
-        (redrives, replays)
     }
 
     /// Audits; whether the run came to its end, and whether every queue was read to its end.

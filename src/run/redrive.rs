@@ -96,7 +96,12 @@ impl Redriver<'_> {
                 let key = redrive.to.as_ref().map_or(last.queue.as_str(), |(_, key)| key);
                 self.shared.ledger.redriven(&arrival, arrival.deaths().first().map(|last| last.from));
                 let (stamp, body) = stamped_again(&arrival, delivery.stamp, body);
-                batch.push(delivery.tag, key.into(), |to| {
+                // A message that comes back is known by its stamp.
+                let token = match arrival.reading {
+                    Reading::Ours(stamp) => stamp.sequence,
+                    _ => delivery.tag,
+                };
+                batch.push(token, key.into(), |to| {
                     to.extend_from_slice(&body);
                     Properties { stamp, ..Properties::default() }
                 });

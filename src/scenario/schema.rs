@@ -17,8 +17,8 @@ attempts_max)(\\..+)?$|\
 retry_late)(\\..+)?\
 \\.(p[0-9.]+|min|max|mean|count)$|\
 ^throughput\\.(published|confirmed|delivered|consumed)(\\..+)?$|\
-^queue_depth\\..+\\.(max|end)$|^queue_above\\.[0-9]+\\..+$|^queue_growing\\..+$|\
-^(backlog|broker_cpu|broker_memory|generator_cpu|generator_memory)\\.(max|mean|end)$";
+^(backlog|broker_cpu|broker_memory|generator_cpu|generator_memory)\\.(max|mean|end)$|\
+^queue_depth\\..+\\.(max|end)$|^queue_above\\.[0-9]+\\..+$|^queue_growing\\..+$";
 
 static SCHEMA_VALUE: LazyLock<Value> = LazyLock::new(build);
 

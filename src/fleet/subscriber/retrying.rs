@@ -69,7 +69,7 @@ impl Outlet {
     async fn publish(
         &mut self,
         (delivery, body): (&Delivery, &[u8]),
-        (retry, wait): (&RetryPlan, Wait),
+        (retry, wait, sequence): (&RetryPlan, Wait, u64),
         stage: &mut watch::Receiver<Stage>,
     ) -> Result<(), Unpublished> {
         let Some(step) = retry.steps.get(wait.number) else { return Ok(()) };
@@ -99,7 +99,8 @@ impl Outlet {
         let expiration_ms = (retry.jitter > 0.0).then(|| wait.delay_us.div_ceil(1_000).max(1));
         let more = Some(Arc::new(MoreProperties { headers, expiration_ms, ..MoreProperties::default() }));
         self.batch.clear();
-        self.batch.push(0, key, |to| {
+        // A message that comes back is known by its stamp.
+        self.batch.push(sequence, key, |to| {
             to.extend_from_slice(body);
             Properties { priority: None, stamp: delivery.stamp, more }
         });
@@ -155,7 +156,9 @@ impl SubscriberTask {
             }
             return Ok(Waited::Here);
         };
-        let published = timeout(CONFIRM_WITHIN, outlet.publish((delivery, body), (retry, wait), &mut self.stage)).await;
+        let published =
+            timeout(CONFIRM_WITHIN, outlet.publish((delivery, body), (retry, wait, stamp.sequence), &mut self.stage))
+                .await;
         let late =
             ClientError::TimedOut { what: "a message that is to be tried again".to_owned(), after: CONFIRM_WITHIN };
         match published.unwrap_or(Err(Unpublished::Failed(late))) {

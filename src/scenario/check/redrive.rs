@@ -21,6 +21,7 @@ pub(super) fn check(scenario: &Scenario, names: &Names<'_>, problems: &mut Probl
             Some((number, queue)) if queue.kind == Some(QueueKind::Stream) => {
                 problems
                     .at(format!("{at}.queue"), "nothing can be taken out of a stream")
+                    .help("name a classic or a quorum queue")
                     .see(format!("queue[{number}].kind"), "a stream");
             }
             Some(_) => {}

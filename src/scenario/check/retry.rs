@@ -62,7 +62,10 @@ fn check_one(at: &str, retry: &Retry, (place, scenario): (usize, &Scenario), pro
 fn check_queue(at: &str, retry: &Retry, (key, queue): (&str, &Queue), problems: &mut Problems) {
     let kind = queue.kind.unwrap_or(QueueKind::Classic);
     if kind == QueueKind::Stream {
-        problems.at(format!("{at}.queue"), "a stream takes no message back").see(format!("{key}.kind"), "a stream");
+        problems
+            .at(format!("{at}.queue"), "a stream takes no message back")
+            .help("name a classic or a quorum queue")
+            .see(format!("{key}.kind"), "a stream");
     }
     if retry.dead_letter_queue.is_some() && queue.dead_letter.is_some() {
         problems
