@@ -12,13 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use lurcher::plan::Family;
+use lurcher::plan::{Family, ProducerFleet, RateProfile};
 use lurcher::record::{Completeness, Record};
 use rig::scenarios::{self, plan_of};
 use rig::{Held, image, until};
 
 /// Scenarios that run at the same time.
 const AT_ONCE: usize = 3;
+
+/// A scenario with more messages per second than this runs alone.
+const GREEDY_PER_S: f64 = 2_500.0;
 
 /// What is changed in every scenario: a machine that has other work as well is no reason to call a run invalid here.
 const PATIENT: &str = "load.max_lag=5s";
@@ -86,6 +89,13 @@ fn flaw(record: &Record) -> Option<String> {
     (checks == 0).then(|| "nothing was expected".to_owned())
 }
 
+/// Whether it takes all that there is of a broker: others would wait for it.
+fn is_greedy(path: &Path) -> bool {
+    let plan = plan_of(path, &[]);
+    let fastest = |fleet: &ProducerFleet| fleet.rate.as_ref().map_or(f64::INFINITY, RateProfile::peak_per_s);
+    plan.producers.iter().map(fastest).sum::<f64>() > GREEDY_PER_S
+}
+
 /// Runs scenarios, some at a time, on one broker and brokers of their own: each has to hold.
 fn hold(chosen: BTreeMap<String, PathBuf>, broker: &Held) {
     // What runs beside them would be more than is meant to run at the same time.
@@ -93,21 +103,24 @@ fn hold(chosen: BTreeMap<String, PathBuf>, broker: &Held) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let arguments = broker.arguments();
     let out = tempfile::tempdir().expect("a scratch folder");
-    let waiting = Mutex::new(chosen.into_iter());
+    let (greedy, modest): (BTreeMap<_, _>, BTreeMap<_, _>) = chosen.into_iter().partition(|(_, path)| is_greedy(path));
     let wrong = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                let next = || waiting.lock().expect("the next scenario").next();
-                while let Some((name, path)) = next() {
-                    // Each has a folder of its own: `latest` is not to be fought over.
-                    if let Err(what) = run(&name, &path, &arguments, &out.path().join(&name)) {
-                        wrong.lock().expect("the list").push(what);
+    for (some, at_once) in [(modest, AT_ONCE), (greedy, 1)] {
+        let waiting = Mutex::new(some.into_iter());
+        std::thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    let next = || waiting.lock().expect("the next scenario").next();
+                    while let Some((name, path)) = next() {
+                        // Each has a folder of its own: `latest` is not to be fought over.
+                        if let Err(what) = run(&name, &path, &arguments, &out.path().join(&name)) {
+                            wrong.lock().expect("the list").push(what);
+                        }
                     }
-                }
-            });
-        }
-    });
+                });
+            }
+        });
+    }
     let wrong = wrong.into_inner().expect("the list");
     assert!(wrong.is_empty(), "{} scenarios do not hold:\n\n{}", wrong.len(), wrong.join("\n"));
     let is_empty = || broker.queues().expect("the broker's queues").is_empty() && broker.exchanges().is_empty();
