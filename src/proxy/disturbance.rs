@@ -125,7 +125,7 @@ pub enum What {
     },
     /// A publish is forwarded; when the broker's answer that settles it arrives, that answer is swallowed, and the
     /// connection reset. Counts connections. Events are publishes on channels with confirms, each message once however
-    /// often it is published; a picked one of a connection that is about to be cut by this already leaves its turn to the
+    /// often it is published, also one that was lost before it came here; a picked one of a connection that is about to be cut by this already leaves its turn to the
     /// next message of another.
     CutBeforeConfirm {
         /// Which publishes.

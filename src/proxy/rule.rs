@@ -30,16 +30,41 @@ impl Hit {
     }
 }
 
+/// How messages of a publisher pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// All of them, in their order: one that was never seen was lost before it came here, and counts as well.
+    Whole,
+    /// Any of them, in any order.
+    Any,
+}
+
 /// The messages that a rule has counted.
 #[derive(Debug, Default)]
 struct Passed {
     /// Their sequences, by publisher.
     seen: FxHashMap<u16, RangeInclusiveSet<u64>>,
+    /// The highest of each publisher, where all pass.
+    highest: FxHashMap<u16, u64>,
     /// Picked, and not acted on yet.
     turns: u64,
 }
 
 impl Passed {
+    /// How many messages have passed with it for the first time.
+    fn new_ones(&mut self, stamp: &Stamp, order: Order) -> u64 {
+        if order == Order::Any {
+            return u64::from(self.is_new(stamp));
+        }
+        let before = self.highest.entry(stamp.publisher).or_insert_with(|| stamp.sequence.wrapping_sub(1));
+        // The sequence before the first is -1.
+        let new = (stamp.sequence.wrapping_sub(*before) as i64).max(0) as u64;
+        if new > 0 {
+            *before = stamp.sequence;
+        }
+        new
+    }
+
     /// Whether it was not seen before.
     fn is_new(&mut self, stamp: &Stamp) -> bool {
         let seen = self.seen.entry(stamp.publisher).or_default();
@@ -100,11 +125,10 @@ impl Rule {
     /// A message came: whether it is picked. It is counted once, however often it comes, so that the same one is picked
     /// whatever is sent again between; without a stamp each time. A turn that falls to one where nothing can be done now,
     /// which is not `free`, goes to the next.
-    pub fn pick_message(&self, stamp: Option<&Stamp>, is_free: bool) -> bool {
+    pub fn pick_message(&self, stamp: Option<&Stamp>, order: Order, is_free: bool) -> bool {
         let mut passed = locked(&self.passed);
-        if stamp.is_none_or(|stamp| passed.is_new(stamp)) && self.pick().is_some() {
-            passed.turns += 1;
-        }
+        let new = stamp.map_or(1, |stamp| passed.new_ones(stamp, order));
+        passed.turns += (0..new).filter(|_| self.pick().is_some()).count() as u64;
         let takes_turn = is_free && passed.turns > 0 && !self.has_ended();
         passed.turns -= u64::from(takes_turn);
         takes_turn
@@ -220,18 +244,29 @@ mod tests {
     fn a_message_counts_once_however_often_it_comes() {
         let rule = rule(3, 3, 2);
         let came = [(0, 0), (0, 1), (0, 1), (0, 0), (1, 1), (0, 2), (1, 1), (0, 7), (0, 5), (0, 6)];
-        let picked: Vec<_> =
-            came.iter().filter(|(from, number)| rule.pick_message(Some(&stamp(*from, *number)), true)).collect();
+        let picked: Vec<_> = came
+            .iter()
+            .filter(|(from, number)| rule.pick_message(Some(&stamp(*from, *number)), Order::Any, true))
+            .collect();
         assert_eq!(picked, [&(1, 1), &(0, 5)]);
         // Nobody knows what comes again without a stamp.
         let rule = self::rule(2, 2, 2);
-        assert_eq!([0; 5].map(|_| rule.pick_message(None, true)), [false, true, false, true, false]);
+        assert_eq!([0; 5].map(|_| rule.pick_message(None, Order::Any, true)), [false, true, false, true, false]);
+    }
+
+    #[test]
+    fn a_message_that_was_lost_on_its_way_counts_where_all_pass() {
+        let rule = rule(3, 3, 3);
+        let pick = |from, sequence| rule.pick_message(Some(&stamp(from, sequence)), Order::Whole, true);
+        assert_eq!([0, 1, 0, 2, 1].map(|sequence| pick(0, sequence)), [false, false, false, true, false]);
+        // The fourth to the sixth were lost: the turn of the sixth falls to the seventh, which is not the sixth for that.
+        assert_eq!([6, 7, 8].map(|sequence| pick(0, sequence)), [true, false, true]);
     }
 
     #[test]
     fn a_turn_that_cannot_be_taken_goes_to_the_next() {
         let rule = rule(1, 1, 2);
-        let pick = |sequence, is_free| rule.pick_message(Some(&stamp(0, sequence)), is_free);
+        let pick = |sequence, is_free| rule.pick_message(Some(&stamp(0, sequence)), Order::Any, is_free);
         assert!(!pick(0, false) && !pick(1, false), "both turns fall to messages that are not free");
         assert_eq!([pick(1, true), pick(2, true), pick(3, true)], [true, true, false]);
     }

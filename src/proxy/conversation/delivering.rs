@@ -7,7 +7,7 @@ use amq_protocol::protocol::basic::{AMQPMethod as Basic, GetEmpty};
 
 use super::super::channel::{Mark, cut_by};
 use super::super::held::Parcel;
-use super::super::rule::Hit;
+use super::super::rule::{Hit, Order};
 use super::{
     AMQPClass, Content, Conversation, FrameAction, FrameClass, Kind, Rule, Rules, Settle, Thing, Verdict, Way, What,
     picked,
@@ -68,7 +68,7 @@ impl Conversation {
         for rule in rules.of(FrameClass::Deliveries) {
             if let What::CutBeforeAck { .. } = rule.what() {
                 let is_free = !self.is_doomed(rule);
-                if parcel.settles && rule.pick_message(parcel.content.stamp().as_ref(), is_free) {
+                if parcel.settles && rule.pick_message(parcel.content.stamp().as_ref(), Order::Any, is_free) {
                     parcel.cuts.push(Arc::clone(rule));
                 }
                 continue;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::channel::{Mark, cut_by};
-use super::super::rule::Hit;
+use super::super::rule::{Hit, Order};
 use super::{Content, Conversation, FrameClass, Rule, Rules, Settle, Thing, Verdict, Way, What, picked};
 
 impl Conversation {
@@ -20,7 +20,8 @@ impl Conversation {
             let is_picked = match rule.what() {
                 What::LoseConfirmed { .. } => publish.is_some() && rule.pick().is_some(),
                 What::CutBeforeConfirm { .. } => {
-                    publish.is_some() && rule.pick_message(content.stamp().as_ref(), !self.is_doomed(rule))
+                    publish.is_some()
+                        && rule.pick_message(content.stamp().as_ref(), Order::Whole, !self.is_doomed(rule))
                 }
                 _ => rule.pick().is_some(),
             };
