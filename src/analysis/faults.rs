@@ -22,22 +22,27 @@ pub(super) fn findings(record: &Record) -> Vec<Finding> {
 }
 
 fn of_redrive(record: &Record, row: &RedriveRow) -> Option<String> {
-    match &row.error {
-        Some(error) => Some(format!("sending back what was in {} was broken off: {error}", row.queue)),
-        None if row.redriven == 0 && record.completeness != Completeness::Interrupted => {
-            Some(format!("there was nothing in {} to be sent back", row.queue))
-        }
-        None => None,
-    }
+    let broken_off = format!("sending back what was in {} was broken off", row.queue);
+    let nothing = format!("there was nothing in {} to be sent back", row.queue);
+    of_sending_again(record, row.redriven, row.error.as_deref(), (broken_off, nothing))
 }
 
 fn of_replay(record: &Record, row: &ReplayRow) -> Option<String> {
-    match &row.error {
-        Some(error) => Some(format!("the replay of {} was broken off: {error}", row.producer)),
-        None if row.replayed == 0 && record.completeness != Completeness::Interrupted => {
-            Some(format!("{} had sent nothing that was to be replayed", row.producer))
-        }
-        None => None,
+    let broken_off = format!("the replay of {} was broken off", row.producer);
+    let nothing = format!("{} had sent nothing that was to be replayed", row.producer);
+    of_sending_again(record, row.replayed, row.error.as_deref(), (broken_off, nothing))
+}
+
+/// What is wrong with sending `count` messages again, in the words for each: it was broken off, or there was nothing to send.
+fn of_sending_again(
+    record: &Record,
+    count: u64,
+    error: Option<&str>,
+    (broken_off, nothing): (String, String),
+) -> Option<String> {
+    match error {
+        Some(error) => Some(format!("{broken_off}: {error}")),
+        None => (count == 0 && record.completeness != Completeness::Interrupted).then_some(nothing),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::audit::subscription;
 use super::fleets::client;
 use super::routes::PlanDestinations;
@@ -76,7 +78,7 @@ impl Redriver<'_> {
         let setup = PublisherSetup { exchange: exchange.to_owned(), confirms: true, mandatory: true, persistent: true };
         let mut to = giving.open_publisher(&setup).await?;
         let mut deliveries = Deliveries::default();
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         loop {
             match tokio::time::timeout(IDLE, from.receive(&mut deliveries, BATCH)).await {
                 Err(_) => break,
@@ -114,9 +116,7 @@ impl Redriver<'_> {
             }
             row.redriven += taken.len() as u64;
             deliveries.clear();
-            if let Some(per_s) = redrive.per_s {
-                tokio::time::sleep_until(begun + Duration::from_secs_f64(row.redriven as f64 / per_s)).await;
-            }
+            pause(begun, row.redriven, redrive.per_s).await;
         }
         from.close().await;
         to.close().await;
@@ -125,6 +125,13 @@ impl Redriver<'_> {
 
     fn arrival(&self, delivery: (&crate::client::Delivery, &[u8])) -> Arrival {
         arrival(self.destinations, u32::MAX, delivery, self.shared.run, self.shared.clock.now_us())
+    }
+}
+
+/// Waits until `count` messages since `begun` are no more than `per_s` allows.
+pub(super) async fn pause(begun: Instant, count: u64, per_s: Option<f64>) {
+    if let Some(per_s) = per_s {
+        tokio::time::sleep_until(begun + Duration::from_secs_f64(count as f64 / per_s)).await;
     }
 }
 

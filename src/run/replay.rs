@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::fleets::client;
-use super::redrive::publish;
+use super::redrive::{pause, publish};
 use crate::client::{ClientError, Outbox, PublisherSetup};
 use crate::endpoint::Endpoint;
 use crate::fleet::{MessageMaker, Shared};
@@ -49,7 +51,7 @@ impl Replayer<'_> {
             persistent: fleet.persistent,
         };
         let mut link = connection.open_publisher(&setup).await?;
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         for publisher in &fleet.publishers {
             let meant: Vec<(u64, u64)> = self.meant(fleet, publisher, replay).collect();
             for some in meant.chunks(BATCH) {
@@ -69,9 +71,7 @@ impl Replayer<'_> {
                 }
                 publish(&mut *link, batch).await?;
                 *replayed += some.len() as u64;
-                if let Some(per_s) = replay.per_s {
-                    tokio::time::sleep_until(begun + Duration::from_secs_f64(*replayed as f64 / per_s)).await;
-                }
+                pause(begun, *replayed, replay.per_s).await;
             }
         }
         link.close().await;

@@ -102,16 +102,15 @@ fn effects(rows: &[Row]) -> Vec<Line> {
 }
 
 fn fates(rows: &[Row]) -> Vec<Line> {
-    [
+    let facts = [
         ("fates_foretold", "foretold", "messages"),
         ("attempts", "attempts", "messages"),
         ("fates_differing", "other than foretold", "messages"),
         ("attempts_max", "  most at one message", "messages"),
         ("fates_unexplained", "  unexplained", "messages"),
         ("retry_late.p99", "tried again too late, p99", "us"),
-    ]
-    .map(|(metric, label, unit)| line(rows, metric, label, unit))
-    .into()
+    ];
+    lines(rows, &facts)
 }
 
 fn fast(rows: &[Row]) -> Vec<Line> {
@@ -121,7 +120,7 @@ fn fast(rows: &[Row]) -> Vec<Line> {
 }
 
 fn sound(rows: &[Row]) -> Vec<Line> {
-    [
+    let facts = [
         ("generator.load_planned", "sends planned", "messages"),
         ("generator.load_sends", "sends made", "messages"),
         ("generator.late_sends", "sends late by itself", "messages"),
@@ -130,9 +129,13 @@ fn sound(rows: &[Row]) -> Vec<Line> {
         ("broker_cpu.mean", "broker's CPU", "cores"),
         ("generator.overflow", "events dropped", "events"),
         ("disconnects", "connections lost", "times"),
-    ]
-    .map(|(metric, label, unit)| line(rows, metric, label, unit))
-    .into()
+    ];
+    lines(rows, &facts)
+}
+
+/// A line for each of metric, label and unit.
+fn lines(rows: &[Row], facts: &[(&str, &str, &str)]) -> Vec<Line> {
+    facts.iter().map(|(metric, label, unit)| line(rows, metric, label, unit)).collect()
 }
 
 fn line(rows: &[Row], metric: &str, label: &str, unit: &str) -> Line {
