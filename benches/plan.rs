@@ -47,6 +47,8 @@ fn message(c: &mut Criterion) {
         confirm: Some(ConfirmPlan { window: 192, timeout_us: 10_000_000 }),
         on_unconfirmed: Again::Abandon,
         on_nacked: Again::Abandon,
+        backoff: None,
+        follows: None,
         properties: PropertiesPlan::default(),
         publishers: vec![publisher.clone()],
     };

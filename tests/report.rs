@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use lurcher::analysis;
 use lurcher::ledger::{Account, PublisherAccount, QueueAccount};
-use lurcher::plan::expect::{CONNECTION_COUNTS, FATE_COUNTS};
+use lurcher::plan::expect::{CHAIN_COUNTS, CONNECTION_COUNTS, FATE_COUNTS};
 use lurcher::record::{EffectsAccount, Record, fixture};
 use lurcher::report::{self, terminal};
 use proptest::prelude::*;
@@ -77,7 +77,8 @@ fn totals_agree(written: &Written) {
         assert_eq!(number(&summary[word]), *count, "{word} in summary.csv");
     }
     let ledger = table(written.path(), "ledger.csv");
-    let is_of_run = |word: &str| CONNECTION_COUNTS.contains(&word) || FATE_COUNTS.contains(&word);
+    let of_run = [&CONNECTION_COUNTS[..], &FATE_COUNTS, &CHAIN_COUNTS].concat();
+    let is_of_run = |word: &str| of_run.contains(&word);
     for (word, count) in totals.iter().filter(|(word, _)| !is_of_run(word)) {
         let of_word = ledger.iter().filter(|row| row["class"] == *word);
         let sum: u64 = of_word.map(|row| number(&row["count"])).sum();

@@ -182,6 +182,7 @@ async fn what_a_run_would_disturb_is_refused(broker: &Broker) {
         auto_ack: false,
         poll: None,
         priority: 0,
+        ids: false,
     };
     let link = connection.open_subscriber(&setup).await.unwrap();
     let used = declare(endpoint, &plan).await.unwrap_err();

@@ -44,6 +44,10 @@ pub(super) fn total(totals: &Totals, word: &str) -> Option<u64> {
         "fates_unexplained" => totals.fates_unexplained?,
         "attempts" => totals.attempts?,
         "attempts_max" => totals.attempts_max?,
+        "follow_ups_missing" => totals.follow_ups_missing?,
+        "follow_ups_repeated" => totals.follow_ups_repeated?,
+        "ids_missing" => totals.ids_missing?,
+        "ids_crossed" => totals.ids_crossed?,
         _ => return None,
     })
 }
@@ -151,6 +155,10 @@ pub(super) fn basis(record: &Record, word: &str, queue: Option<&str>) -> Option<
         "phantom" | "corrupt" => Some(sum(|account| account.delivered.saturating_add(account.left_in_queue))),
         "nacked" | "returned" | "unconfirmed" => Some(record.totals.published),
         "fates_differing" | "fates_unexplained" => record.totals.fates_foretold,
+        "follow_ups_missing" | "follow_ups_repeated" => {
+            Some(record.chains.as_ref()?.rows.iter().fold(0u64, |sum, row| sum.saturating_add(row.worked_off)))
+        }
+        "ids_missing" | "ids_crossed" => Some(record.chains.as_ref()?.ids_checked),
         // A message that came once could not be applied twice, but nobody could know that before.
         "effects_repeated" | "effects_missing" | "effects_unknown" => {
             let owed = |account: &QueueAccount| {

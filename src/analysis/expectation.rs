@@ -154,6 +154,14 @@ fn counted(
             outcome = outcome.noted(format!("{} more whose fate could not be foretold", things(unknown, "message")));
         }
     }
+    if let Some(chains) = record.chains.as_ref().filter(|_| word.starts_with("follow_ups_"))
+        && chains.unwritten > 0
+        && outcome.verdict == Verdict::Pass
+    {
+        outcome.verdict = Verdict::Inconclusive;
+        let unknown = things(chains.unwritten, "message");
+        outcome = outcome.noted(format!("of {unknown} more it was not remembered what they led to"));
+    }
     // More of them do not mend a bound that is exceeded.
     let is_final = outcome.verdict == Verdict::Fail && exceeds(number as f64, comparison, bound);
     if effects::is_one(word) && effects::has_unread(record, queue) && !is_final {

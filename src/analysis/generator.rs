@@ -123,7 +123,7 @@ fn shortfall(record: &Record) -> Option<Finding> {
 
 /// Share of the load that publishers were held up, on average.
 fn held_share(record: &Record) -> f64 {
-    let publishers = record.plan.publisher_count().max(1) as f64;
+    let publishers = record.plan.leaders().map(|fleet| fleet.publishers.len()).sum::<usize>().max(1) as f64;
     let load_us = record.generator.load_us.max(1) as f64;
     (record.generator.held_us as f64 / publishers / load_us).min(1.0)
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Death, Properties};
+use super::{Death, Ids, Properties};
 use crate::stamp::STAMP_LEN;
 
 /// Messages on their way out, in order.
@@ -82,8 +82,19 @@ pub struct Delivery {
     pub stamp: Option<[u8; STAMP_LEN]>,
     /// The entries of `x-death`, the newest first; none where it never was dead-lettered.
     pub deaths: Box<[Death]>,
+    /// Its ids, where the subscriber asked for them.
+    pub ids: Option<Box<Ids>>,
     /// Where its body is among all; set by [`Deliveries::push`].
     pub(super) body: Range<usize>,
+}
+
+#[cfg(test)]
+impl Delivery {
+    /// One with these ids, and nothing else.
+    pub fn bare(ids: Option<Ids>) -> Self {
+        let (deaths, ids) = (Box::default(), ids.map(Box::new));
+        Self { queue: 0, tag: 1, redelivered: false, stamp: None, deaths, ids, body: 0..0 }
+    }
 }
 
 impl Deliveries {

@@ -9,6 +9,7 @@ mod batch;
 mod blocking;
 mod convert;
 mod error;
+mod ids;
 pub mod lapin;
 mod tls;
 pub mod wire;
@@ -26,6 +27,7 @@ use crate::stamp::STAMP_LEN;
 
 pub use batch::{Deliveries, Delivery, Outbox, Outgoing};
 pub use error::ClientError;
+pub use ids::{CAUSATION_HEADER, Ids};
 
 /// Opens connections.
 #[async_trait]
@@ -180,6 +182,28 @@ impl dyn PublisherLink + '_ {
     pub async fn settlements(&mut self, settled: &mut Vec<Settlement>) -> Result<(), ClientError> {
         poll_fn(|cx| self.poll_settlements(cx, settled)).await
     }
+
+    /// Publishes a batch on a channel with confirms, and waits until the broker has answered for each of its messages.
+    ///
+    /// # Errors
+    /// The link failed, or not all answers came within `within`.
+    pub async fn publish_answered(
+        &mut self,
+        batch: &mut Outbox,
+        within: Duration,
+    ) -> Result<Vec<Settlement>, ClientError> {
+        let (count, mut told) = (batch.len(), Vec::new());
+        let answered = async {
+            self.publish(batch).await?;
+            while told.len() < count {
+                self.settlements(&mut told).await?;
+            }
+            Ok(())
+        };
+        let late = |_| ClientError::TimedOut { what: format!("{count} publishes"), after: within };
+        tokio::time::timeout(within, answered).await.map_err(late)??;
+        Ok(told)
+    }
 }
 
 /// How a consuming channel is set up.
@@ -197,6 +221,8 @@ pub struct SubscriberSetup {
     pub poll: Option<Duration>,
     /// `x-priority`.
     pub priority: i32,
+    /// Read the ids of messages.
+    pub ids: bool,
 }
 
 /// One queue of a consuming channel.

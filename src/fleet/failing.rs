@@ -22,6 +22,8 @@ pub struct Failing {
     comes_back: Vec<bool>,
     /// How messages are tried again, by queue.
     retries: Vec<RetryPlan>,
+    /// What it fails may keep a consumer from taking anything else.
+    holds_up: bool,
     /// The cause is mended: whatever would have failed works.
     mended: AtomicBool,
     met: Mutex<FxHashMap<Tried, Met>>,
@@ -88,6 +90,7 @@ impl Failing {
             failures,
             comes_back,
             retries: plan.retries.clone(),
+            holds_up: plan.consumers[fleet].holds_up(&plan.retries),
             mended: AtomicBool::new(false),
             met: Mutex::default(),
         }))
@@ -105,6 +108,11 @@ impl Failing {
         let is_same = met.deaths.as_ref() == deaths;
         met.deaths = deaths.cloned();
         is_same
+    }
+
+    /// Whether what it fails may keep a consumer from taking anything else.
+    pub(super) fn holds_up(&self) -> bool {
+        self.holds_up
     }
 
     /// From now on everything works.

@@ -15,6 +15,14 @@ pub(super) struct Flight {
     pub(super) sent_us: u64,
 }
 
+/// A message that is to be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Retry {
+    pub(super) flight: Flight,
+    /// Not before then, in microseconds on the run's clock.
+    pub(super) not_before_us: u64,
+}
+
 /// The confirm window of one publisher.
 #[derive(Debug, Default)]
 pub(super) struct Flights {

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::client::{MoreProperties, Outbox, Properties};
+use crate::client::{Ids, MoreProperties, Outbox, Properties};
 use crate::plan::fleet::PropertiesPlan;
-use crate::plan::{Arguments, BodyMaker, FieldError, Fields, Moment, ProducerFleet, Publisher};
+use crate::plan::{Arguments, BodyMaker, FieldError, Fields, Message, Moment, ProducerFleet, Publisher};
 use crate::stamp::{STAMP_LEN, Stamp};
 
 /// Makes the messages of one fleet, for all of its publishers.
@@ -31,11 +31,44 @@ impl MessageMaker {
         })
     }
 
+    /// The fleet.
+    pub fn fleet(&self) -> &ProducerFleet {
+        &self.fleet
+    }
+
     /// Adds the message that `stamp` names, sent now, to `batch`.
     pub fn make(&self, publisher: &Publisher, stamp: &Stamp, moment: &Moment, batch: &mut Outbox) {
         let message = self.fleet.message(publisher, stamp.sequence);
         let more = self.more[message.route].as_ref();
         let more = more.map(|more| more.make(&self.fleet.name, publisher, stamp.sequence, moment));
+        self.put(publisher, stamp, moment, (message, more), batch);
+    }
+
+    /// The same, of a message that another one causes: the one with these `ids`.
+    pub(super) fn make_caused(
+        &self,
+        publisher: &Publisher,
+        stamp: &Stamp,
+        moment: &Moment,
+        ids: Option<&Ids>,
+        batch: &mut Outbox,
+    ) {
+        let message = self.fleet.message(publisher, stamp.sequence);
+        let more = self.more[message.route].as_ref();
+        let mut more =
+            more.map(|more| more.fill(&self.fleet.name, publisher, stamp.sequence, moment)).unwrap_or_default();
+        ids.into_iter().for_each(|ids| ids.lead_to(&mut more));
+        self.put(publisher, stamp, moment, (message, Some(Arc::new(more))), batch);
+    }
+
+    fn put(
+        &self,
+        publisher: &Publisher,
+        stamp: &Stamp,
+        moment: &Moment,
+        (message, more): (Message, Option<Arc<MoreProperties>>),
+        batch: &mut Outbox,
+    ) {
         batch.push(stamp.sequence, Arc::clone(&self.keys[message.route]), |bodies| {
             let from = bodies.len();
             let mut header = None;

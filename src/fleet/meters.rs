@@ -133,6 +133,8 @@ pub struct ConsumerMeters {
     pub delivered_until_us: AtomicU64,
     /// How long what it failed was away.
     pub retries: Retries,
+    /// How long messages that it does not fail waited behind one that it tried again, or that was slow.
+    pub head_of_line: Recorder,
 }
 
 /// How long failed messages were away until they were tried again.

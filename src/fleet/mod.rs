@@ -17,6 +17,7 @@ mod pace;
 mod publisher;
 mod slot;
 mod subscriber;
+mod tracing;
 mod work;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,13 +33,17 @@ pub use message::MessageMaker;
 pub use meters::{ConsumerMeters, Cost, Counters, ProducerMeters, Retries, Snapshot};
 pub use publisher::PublisherTask;
 pub use slot::{Slot, Source};
-pub use subscriber::{Destinations, Outlet, Seat, SubscriberTask, arrival};
+pub use subscriber::{Destinations, Follower, Outlet, Seat, SubscriberTask, arrival};
+pub use tracing::Tracer;
 
 use crate::client::ClientError;
+use crate::idempotency::{EffectId, NEW_ID};
 use crate::ledger::Ledger;
+use crate::ledger::chain::Chain;
 use crate::ledger::fates::Fates;
 use crate::ledger::incidents::{Incident, IncidentKind, Incidents};
 use crate::plan::LoadPlan;
+use crate::stamp::Stamp;
 
 /// The run's clock: microseconds since the start of the warm-up, from the monotonic clock.
 #[derive(Debug)]
@@ -130,6 +135,12 @@ pub struct Shared {
     pub deaths: Deaths,
     /// What becomes of messages that are to fail.
     pub fates: Fates,
+    /// Which messages lead to which.
+    pub chain: Chain,
+    /// Looks at the ids of messages, where some lead to others.
+    pub tracer: Option<Tracer>,
+    /// Messages that are published once more have new ids.
+    pub has_new_ids: bool,
     /// Run, as stamps name it.
     pub run: u32,
     /// Why the run cannot go on, where it cannot.
@@ -141,6 +152,13 @@ impl Shared {
     pub fn incident(&self, at: Instant, fleet: &str, member: u32, kind: IncidentKind, detail: impl Into<String>) {
         let (fleet, detail) = (fleet.to_owned(), detail.into());
         self.incidents.push(Incident { at_us: self.clock.signed_us(at), fleet, member, kind, detail });
+    }
+
+    /// The id of a message by which a store knows it: another one where it was published once more under a new one.
+    fn effect_id(&self, stamp: &Stamp) -> EffectId {
+        let is_new = self.has_new_ids && stamp.attempt == ATTEMPT_REPLAYED;
+        let sequence = stamp.sequence | if is_new { NEW_ID } else { 0 };
+        EffectId { publisher: stamp.publisher, sequence }
     }
 
     /// Nothing that a member does can mend this: the run ends. The first reason stays.
@@ -164,6 +182,14 @@ impl Shared {
     fn leave(&self, counter: &AtomicU32) {
         counter.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+/// The attempt of a message that is published once more, long after it was sent.
+pub const ATTEMPT_REPLAYED: u8 = u8::MAX;
+
+/// The attempt after `attempt`. After as many as a stamp can tell apart all are the last.
+fn next_attempt(attempt: u8) -> u8 {
+    attempt.saturating_add(1).min(ATTEMPT_REPLAYED - 1)
 }
 
 /// Waits until the stage is at least `stage`. Returns at once where the conductor is gone: then it is time to leave.

@@ -1,28 +1,31 @@
 //! One subscriber: receives, journals, works, settles.
 
 mod arriving;
+mod blocked;
 mod crashing;
 mod effects;
 mod failing;
+mod following;
 mod retrying;
+mod waiting;
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::sleep;
 
 pub use self::arriving::arrival;
+use self::blocked::Blocked;
 use self::failing::Worked;
+pub use self::following::Follower;
 pub use self::retrying::Outlet;
 use self::retrying::Waited;
-use super::changes::Changes;
+use self::waiting::{Waits, Woken};
 use super::failing::Failing;
-use super::lives::{Lives, Member, State};
+use super::lives::{Lives, Member};
 use super::meters::{ConsumerMeters, add};
 use super::slot::Slot;
 use super::work::Worker;
@@ -39,8 +42,6 @@ use crate::stamp::{Reading, Stamp};
 const BATCH: usize = 256;
 /// Where each takes its time, the next is taken in hand when that is over: until then it waits, and is seen to.
 const BATCH_AT_WORK: usize = 1;
-/// An ack batch that does not fill is sent after this long.
-const FLUSH_AFTER: Duration = Duration::from_millis(50);
 
 /// Which destination of the ledger a subscriber's deliveries belong to.
 pub trait Destinations: Send + Sync {
@@ -60,6 +61,8 @@ pub struct Seat {
     pub failing: Option<Arc<Failing>>,
     /// Where it publishes what is to be tried again; none: nowhere.
     pub outlet: Option<Outlet>,
+    /// What it publishes for each message that it works off.
+    pub followers: Vec<Follower>,
 }
 
 /// One subscriber's task.
@@ -74,7 +77,10 @@ pub struct SubscriberTask {
     member: Member,
     /// What its fleet fails on purpose.
     failing: Option<Arc<Failing>>,
+    /// When messages that it fails held it up.
+    blocked: Blocked,
     outlet: Option<Outlet>,
+    followers: Vec<Follower>,
     setup: SubscriberSetup,
     order: Order,
     worker: Option<Worker>,
@@ -107,23 +113,6 @@ struct Batch {
     seen: Vec<Seen>,
 }
 
-/// What a subscriber waits for beside deliveries.
-struct Waits {
-    changes: Changes<Stage>,
-    /// Of the member's state, where the plan has something in store for it.
-    states: Option<Changes<State>>,
-    flush: Pin<Box<Sleep>>,
-    /// The flush is set: something waits for its ack batch to fill.
-    filling: bool,
-}
-
-/// Why a subscriber woke.
-enum Woken {
-    Received,
-    Flush,
-    Changed,
-}
-
 impl SubscriberTask {
     /// A subscriber that consumes from the queues called `queue_names`, in the order of the plan's numbers.
     pub fn new(
@@ -142,6 +131,7 @@ impl SubscriberTask {
             auto_ack: fleet.ack == AckPlan::Auto,
             poll: fleet.poll_us.map(Duration::from_micros),
             priority: fleet.priority,
+            ids: shared.tracer.is_some(),
         };
         Self {
             stage: shared.stage.clone(),
@@ -152,7 +142,9 @@ impl SubscriberTask {
             fleet: Arc::clone(fleet),
             member: seat.lives.member(me.member),
             failing: seat.failing,
+            blocked: Blocked::default(),
             outlet: seat.outlet,
+            followers: seat.followers,
             me,
             meters,
             destinations,
@@ -192,6 +184,7 @@ impl SubscriberTask {
             let lost = connection_lost.map(|(generation, error)| (*generation, error));
             // Here, and not where it failed: its member may have died since.
             self.forget_where_dead();
+            self.forget_followers_where_dead();
             if self.member.revive(&mut self.stage).await.is_err() {
                 break;
             }
@@ -260,7 +253,8 @@ impl SubscriberTask {
                 return flushed;
             }
             self.live().await?;
-            let one_by_one = self.worker.is_some() && self.effects.is_none() || self.member.is_planned();
+            let takes_time = self.worker.is_some() && self.effects.is_none() || !self.followers.is_empty();
+            let one_by_one = takes_time || self.member.is_planned();
             let limit = match &self.effects {
                 _ if one_by_one => BATCH_AT_WORK,
                 Some(_) => self.ack_size().min(BATCH),
@@ -304,11 +298,13 @@ impl SubscriberTask {
                     Worked::Done { is_first } => break Some(is_first),
                     Worked::Failed => break None,
                     Worked::Slow(us) => {
+                        let begun_us = self.shared.now_us();
                         let takes = sleep(Duration::from_micros(us));
                         tokio::select! {
-                            () = takes => break Some(*seen == Seen::First),
+                            () = takes => self.blocked.note(begun_us, self.shared.now_us()),
                             () = reached(&mut self.stage, Stage::Leave) => return Ok(()),
                         }
+                        break Some(*seen == Seen::First);
                     }
                     Worked::Crashed => {
                         let death = self.member.kill();
@@ -322,6 +318,9 @@ impl SubscriberTask {
                 }
             };
             let Some(is_first) = is_first else { continue };
+            if !self.followers.is_empty() && !self.follow(delivery, arrival).await? {
+                return Ok(());
+            }
             if self.effects.is_some() {
                 self.owe(arrival, is_first).await?;
             }
@@ -382,6 +381,9 @@ impl SubscriberTask {
         self.shared.ledger.delivered(&mut self.order, arrivals, seen);
         self.note_first(deliveries, arrivals, seen);
         self.measure(arrivals, seen, deliveries);
+        if let Some(tracer) = &self.shared.tracer {
+            tracer.look(&self.shared.chain, &self.shared.clock, deliveries, arrivals);
+        }
     }
 
     fn arrival(&self, delivery: &Delivery, body: &[u8], observed_us: u64) -> Arrival {
@@ -435,6 +437,9 @@ impl SubscriberTask {
         if count == 0 {
             return;
         }
+        if !self.followers.is_empty() {
+            self.acked.iter().for_each(|done| self.note_followed(done));
+        }
         let consumed = self.shared.ledger.consumed(self.acked.drain(..).map(|done| (done.destination, done.reading)));
         add(&self.meters.counters.consumed, consumed);
         self.hold(-(count as i64));
@@ -451,50 +456,5 @@ impl SubscriberTask {
         self.write_down();
         self.to_ack.clear();
         self.hold(-self.unsettled);
-    }
-}
-
-impl Waits {
-    fn new(stage: &watch::Receiver<Stage>, member: &Member) -> Self {
-        let states = member.is_planned().then(|| Changes::of(member.states()));
-        Self { changes: Changes::of(stage), states, flush: Box::pin(sleep(FLUSH_AFTER)), filling: false }
-    }
-
-    /// Waits for deliveries, takes up to `limit`, and where an ack batch is `filling`, waits only so long.
-    async fn wait(
-        &mut self,
-        link: &mut dyn SubscriberLink,
-        deliveries: &mut Deliveries,
-        (limit, filling): (usize, bool),
-        member: &Member,
-    ) -> Result<Woken, ClientError> {
-        if filling && !self.filling {
-            self.flush.as_mut().reset(Instant::now() + FLUSH_AFTER);
-        }
-        self.filling = filling;
-        deliveries.clear();
-        poll_fn(|cx| {
-            // Who stands still, or is dead, takes nothing.
-            if member.is_stalled() || member.has_died() {
-                return Poll::Ready(Ok(Woken::Changed));
-            }
-            match link.poll_receive(cx, deliveries, limit) {
-                Poll::Ready(received) => Poll::Ready(received.map(|()| Woken::Received)),
-                Poll::Pending => self.poll_others(cx).map(Ok),
-            }
-        })
-        .await
-    }
-
-    fn poll_others(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
-        if self.filling && self.flush.as_mut().poll(cx).is_ready() {
-            self.filling = false;
-            return Poll::Ready(Woken::Flush);
-        }
-        let state_changed = self.states.as_mut().is_some_and(|states| states.poll(cx).is_ready());
-        if self.changes.poll(cx).is_ready() || state_changed {
-            return Poll::Ready(Woken::Changed);
-        }
-        Poll::Pending
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{EffectId, IdSet};
+use super::{EffectId, IdSet, NEW_ID};
 
 /// So many ids of those that were applied more than once are listed; all of them are counted.
 pub const LISTED_MAX: usize = 10_000;
@@ -21,6 +21,7 @@ pub struct Audit {
 impl Audit {
     /// One more effect was found, whose sequence is at most [`super::MAX_SEQUENCE`].
     pub(super) fn add(&mut self, id: EffectId) {
+        let id = EffectId { sequence: id.sequence & !NEW_ID, ..id };
         self.applications += 1;
         if self.applied.insert(id) {
             return;
@@ -78,6 +79,14 @@ impl Audit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_under_another_id_is_the_same_message() {
+        let mut audit = Audit::default();
+        [3, 3 | NEW_ID].into_iter().for_each(|sequence| audit.add(EffectId { publisher: 1, sequence }));
+        assert_eq!((audit.applied_again(), audit.applications()), (1, 2));
+        assert_eq!(audit.times_listed(EffectId { publisher: 1, sequence: 3 }), Some(2));
+    }
 
     #[test]
     fn totals_stay_exact_where_the_list_ends() {

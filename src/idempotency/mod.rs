@@ -42,6 +42,10 @@ use crate::units::Span;
 /// Largest sequence that a store can hold: SQL's integers have a sign. A stamp's are smaller.
 pub const MAX_SEQUENCE: u64 = i64::MAX as u64;
 
+/// In the sequence of an id: the same message under another id, which no store takes for the first. A stamp's sequences
+/// are smaller. What is applied counts as the effect of the same message.
+pub const NEW_ID: u64 = 1 << 62;
+
 /// What makes two deliveries the same: the message that its publisher stamped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EffectId {

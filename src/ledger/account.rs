@@ -170,6 +170,14 @@ pub enum ViolationClass {
     EffectUnknown,
     /// Its fate is another one than foretold.
     Fate,
+    /// It was worked off, and the message that should follow it was never published.
+    FollowUpMissing,
+    /// More than one message of the same fleet follows it.
+    FollowUpRepeated,
+    /// It came without one of its ids.
+    IdMissing,
+    /// It came with an id of another message.
+    IdCrossed,
 }
 
 /// Why a message offends, where the ledger can tell.

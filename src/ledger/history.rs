@@ -96,6 +96,11 @@ fn end(offence: &Offence) -> &'static str {
         (ViolationClass::EffectRepeated, _) => "its effect was applied more than once",
         (ViolationClass::EffectMissing, _) => "its effect was never applied",
         (ViolationClass::Fate, _) => "its fate is another one than foretold",
+        // Of these the chain tells.
+        (ViolationClass::FollowUpMissing, _) => "the message that should follow it was never published",
+        (ViolationClass::FollowUpRepeated, _) => "more than one message follows it",
+        (ViolationClass::IdMissing, _) => "it came without one of its ids",
+        (ViolationClass::IdCrossed, _) => "it came with an id of another message",
         (ViolationClass::EffectUnknown, _) => "an effect was applied for it, though it never came here",
     }
 }

@@ -10,6 +10,7 @@
 pub mod account;
 mod arriving;
 mod book;
+pub mod chain;
 mod chunk;
 mod copies;
 pub mod effects;

@@ -146,6 +146,8 @@ mod tests {
             confirm: None,
             on_unconfirmed: Again::Abandon,
             on_nacked: Again::Abandon,
+            backoff: None,
+            follows: None,
             properties: PropertiesPlan::default(),
             publishers: Vec::new(),
         })
@@ -154,7 +156,7 @@ mod tests {
     fn body(plan: BodyPlan, seed: u64, seq: u64, size: u32) -> Vec<u8> {
         let publisher = Publisher { id: 0, member: 0, connection: 0, place: 0, seed, start_us: 0, messages: None };
         let mut out = vec![0xaa; STAMP_BYTES as usize];
-        maker(plan).append(&publisher, seq, size, &Moment { unix_us: 0 }, &mut out);
+        maker(plan).append(&publisher, seq, size, &Moment::default(), &mut out);
         out
     }
 

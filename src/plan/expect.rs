@@ -203,21 +203,26 @@ pub const CONNECTION_COUNTS: [&str; 2] = ["disconnects", "blocked"];
 pub const FATE_COUNTS: [&str; 5] =
     ["fates_foretold", "fates_differing", "fates_unexplained", "attempts", "attempts_max"];
 
+/// The ledger's words for messages that lead to others, and for the ids by which that is known.
+pub const CHAIN_COUNTS: [&str; 4] = ["follow_ups_missing", "follow_ups_repeated", "ids_missing", "ids_crossed"];
+
 /// All the ledger's words, as in `totals` of `run.json`.
-pub const COUNTS: [&str; 38] = {
-    let mut all = [""; 38];
+pub const COUNTS: [&str; 42] = {
+    let mut all = [""; 42];
     let (publishers, others) = all.split_at_mut(PUBLISHER_COUNTS.len());
     let (queues, others) = others.split_at_mut(QUEUE_COUNTS.len());
-    let (connections, fates) = others.split_at_mut(CONNECTION_COUNTS.len());
+    let (connections, others) = others.split_at_mut(CONNECTION_COUNTS.len());
+    let (fates, chains) = others.split_at_mut(FATE_COUNTS.len());
     publishers.copy_from_slice(&PUBLISHER_COUNTS);
     queues.copy_from_slice(&QUEUE_COUNTS);
     connections.copy_from_slice(&CONNECTION_COUNTS);
     fates.copy_from_slice(&FATE_COUNTS);
+    chains.copy_from_slice(&CHAIN_COUNTS);
     all
 };
 
 /// Latencies of the record, in microseconds.
-pub const LATENCIES: [&str; 8] = [
+pub const LATENCIES: [&str; 9] = [
     "end_to_end",
     "end_to_end_from_send",
     "confirm",
@@ -226,6 +231,7 @@ pub const LATENCIES: [&str; 8] = [
     "time_to_dead_letter",
     "retry_delay",
     "retry_late",
+    "head_of_line",
 ];
 
 /// Steps of a message's way whose rate is measured.

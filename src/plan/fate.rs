@@ -299,6 +299,11 @@ impl<'a> Foreteller<'a> {
                     let step = about.retry.and_then(|retry| retry.steps.get(retried));
                     let Some(step) = step else { return self.die(copy, "rejected", way) };
                     retried += 1;
+                    if about.retry.is_some_and(|retry| retry.is_delayed) {
+                        // It is published anew, and no queue says where it was meanwhile.
+                        (copy.deaths, copy.left, copy.key) = (Vec::new(), None, &about.plan.name);
+                        returned = 0;
+                    }
                     if let Some(wait) = step.queue {
                         // It is published anew, without what happened to it before, waits there and comes back.
                         copy.deaths = vec![FateDeath { queue: wait, reason: "expired", count: 1 }];

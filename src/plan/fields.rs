@@ -15,11 +15,13 @@ const KNOWN: &str = "{{seq}}, {{uuid}}, {{producer}}, {{fleet}}, {{now}}, {{rand
 /// Most characters of one `{{random N}}`.
 const MAX_LETTERS: u32 = 65_536;
 
-/// What time it is for a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What of a message is not the same whenever it is published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moment {
     /// Wall clock of the intended send, in microseconds since 1970.
     pub unix_us: u64,
+    /// Which of its ids it has: 0 for the first, another one where it is published once more under a new one.
+    pub ids: u64,
 }
 
 /// Why a text with fields could not be read. Fits the sentence "`producer[0].body.template`: {error}".
@@ -108,7 +110,7 @@ impl Fields {
             let _ = match piece {
                 Piece::Text(text) => out.write_all(text.as_bytes()),
                 Piece::Seq => write!(out, "{seq}"),
-                Piece::Uuid => write!(out, "{}", uuid(publisher.seed, seq)),
+                Piece::Uuid => write!(out, "{}", uuid(publisher.seed.wrapping_add(moment.ids), seq)),
                 Piece::Producer => write!(out, "{}", publisher.id),
                 Piece::Fleet => out.write_all(fleet.as_bytes()),
                 Piece::Now => write!(out, "{:.6}", timestamp(moment)),
@@ -178,7 +180,7 @@ mod tests {
         Publisher { id: 7, member: 0, connection: 0, place: 0, seed: 99, start_us: 0, messages: None }
     }
 
-    const NOON: Moment = Moment { unix_us: 1_700_000_000_000_250 };
+    const NOON: Moment = Moment { unix_us: 1_700_000_000_000_250, ids: 0 };
 
     fn filled(text: &str, seq: u64) -> String {
         Fields::parse(text).expect("a text").fill("checkout", &publisher(), seq, &NOON)
@@ -199,6 +201,8 @@ mod tests {
         assert!(b"89ab".contains(&uuid.as_bytes()[19]), "{uuid}");
         assert_eq!(filled("{{uuid}} {{uuid}}", 5), format!("{uuid} {uuid}"));
         assert_ne!(filled("{{uuid}}", 6), uuid);
+        let again = Moment { ids: 1, ..NOON };
+        assert_ne!(Fields::parse("{{uuid}}").expect("a text").fill("checkout", &publisher(), 5, &again), uuid);
     }
 
     #[test]

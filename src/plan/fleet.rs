@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::failing::FailThen;
+use super::failing::{FailLasts, FailThen};
 use super::{
-    Again, Arguments, BodyPlan, ClientKind, Discipline, FailPlan, PrefetchScope, RateProfile, Store, StreamOffset, draw,
+    Again, Arguments, BodyPlan, ClientKind, Discipline, FailPlan, PrefetchScope, RateProfile, RetryPlan, Store,
+    StreamOffset, draw,
 };
 
 /// A fleet of producers.
@@ -36,8 +37,15 @@ pub struct ProducerFleet {
     pub on_unconfirmed: Again,
     /// What to do with a nacked message.
     pub on_nacked: Again,
+    /// How long to wait before a message is published again; none: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<BackoffPlan>,
     /// Properties of the messages.
     pub properties: PropertiesPlan,
+    /// Fleet of consumers, by number, that publish one of these for each message that they work off; none: the fleet has
+    /// members of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<usize>,
     /// Channels that publish, each with a sequence of its own.
     pub publishers: Vec<Publisher>,
 }
@@ -62,6 +70,26 @@ pub struct ConfirmPlan {
     pub window: u32,
     /// How long to wait for a confirm.
     pub timeout_us: u64,
+}
+
+/// How long an outbox waits before it publishes a message again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BackoffPlan {
+    /// Before the second attempt, in microseconds.
+    pub first_us: u64,
+    /// What each wait is times the one before.
+    pub factor: f64,
+    /// The longest, in microseconds.
+    pub max_us: u64,
+}
+
+impl BackoffPlan {
+    /// How long to wait once attempt `attempt`, from 0, has failed, in microseconds.
+    pub fn after(&self, attempt: u8) -> u64 {
+        let us = self.first_us as f64 * self.factor.powi(i32::from(attempt));
+        // What is larger than any number of microseconds is the longest.
+        (us.round() as u64).min(self.max_us)
+    }
 }
 
 /// Size of a body in bytes.
@@ -229,6 +257,13 @@ impl ConsumerFleet {
     /// Whether a message may take its members with it.
     pub fn crashes(&self) -> bool {
         self.fail.iter().flat_map(|fail| &fail.rules).any(|rule| rule.then == FailThen::Crash)
+    }
+
+    /// Whether messages that it fails may keep a member from taking anything else: it waits with them, or they are slow.
+    pub fn holds_up(&self, retries: &[RetryPlan]) -> bool {
+        let waits = |retry: &RetryPlan| self.retries(retry.queue) && retry.waits_in_consumer();
+        let rules = self.fail.iter().flat_map(|fail| &fail.rules);
+        rules.into_iter().any(|rule| matches!(rule.lasts, FailLasts::Slow { .. })) || retries.iter().any(waits)
     }
 
     /// Whether it tries messages of this queue again as the queue's `[[retry]]` says.

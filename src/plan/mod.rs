@@ -112,6 +112,16 @@ impl Plan {
         waits.any(|step| step.queue == Some(queue)) || fails.any(|fleet| fleet.queues.contains(&queue))
     }
 
+    /// Fleets whose members publish by themselves, and not for each message that a consumer works off.
+    pub fn leaders(&self) -> impl Iterator<Item = &ProducerFleet> {
+        self.producers.iter().filter(|fleet| fleet.follows.is_none())
+    }
+
+    /// Whether messages lead to others, so that their ids are looked at.
+    pub fn has_chains(&self) -> bool {
+        self.producers.iter().any(|fleet| fleet.follows.is_some())
+    }
+
     /// Publishers of all fleets together.
     pub fn publisher_count(&self) -> usize {
         self.producers.iter().map(|fleet| fleet.publishers.len()).sum()

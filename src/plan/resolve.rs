@@ -2,6 +2,7 @@
 //!
 //! All that is wrong is collected, so that the author of a scenario reads it in one go.
 
+mod chains;
 mod consumers;
 mod expect;
 mod failing;
@@ -75,9 +76,12 @@ pub fn resolve(
     let load = load::resolve(scenario);
     let limits = load::message_limits(scenario, &mut problems);
     let router = Router::new(&topology);
-    let producers = producers::resolve(&scenario.producers, seed, &router, &limits, read_file, &mut problems);
+    let fleets = (&*scenario.producers, &*scenario.consumers);
+    let mut producers = producers::resolve(fleets, seed, &router, &limits, read_file, &mut problems);
+    chains::give_ids(&mut producers);
     let consumers =
         consumers::resolve(&scenario.consumers, (seed, load.warmup_us), (&router, &producers), &mut problems);
+    chains::check(&producers, &consumers, &mut problems);
     let retries = retries::resolve(&scenario.retries, seed, &router);
     let redrives = retries::redrives(&scenario.redrives, &router);
     let replays = retries::replays(&scenario.replays, &producers);

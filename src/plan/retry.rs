@@ -14,6 +14,9 @@ pub struct RetryPlan {
     pub seed: u64,
     /// Share of a delay that is drawn for each message.
     pub jitter: f64,
+    /// The exchange holds what is published to it, for as long as the message's header `x-delay` says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_delayed: bool,
     /// Exchange that a failed message is published to; nothing is published where it waits in the consumer.
     pub exchange: String,
     /// One for each further attempt, in order; what fails after the last is rejected.
@@ -44,6 +47,9 @@ pub struct ReplayPlan {
     pub to_us: Option<u64>,
     /// Most messages per second; none: as fast as they are confirmed.
     pub per_s: Option<f64>,
+    /// They have new ids, so that nobody knows them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_ids: bool,
 }
 
 /// One further attempt.
@@ -53,14 +59,19 @@ pub struct RetryStep {
     pub delay_us: u64,
     /// Routing key that it is published with.
     pub key: String,
-    /// Number of the queue that it waits in; none: in its consumer.
+    /// Number of the queue that it waits in; none: in its consumer, or in the exchange.
     pub queue: Option<usize>,
 }
 
 impl RetryPlan {
     /// Whether what waits is published to where it does.
     pub fn is_published(&self) -> bool {
-        self.steps.iter().any(|step| step.queue.is_some())
+        self.is_delayed || self.steps.iter().any(|step| step.queue.is_some())
+    }
+
+    /// Whether what waits does so in its consumer.
+    pub fn waits_in_consumer(&self) -> bool {
+        !self.steps.is_empty() && !self.is_published()
     }
 
     /// How long message `sequence` of a publisher waits before the further attempt `number`, counted from 0, in
@@ -83,7 +94,14 @@ mod tests {
     #[test]
     fn jitter_takes_its_share_off_and_is_the_same_each_time() {
         let step = RetryStep { delay_us: 1_000_000, key: "wait.1".to_owned(), queue: Some(1) };
-        let plan = RetryPlan { queue: 0, seed: 3, jitter: 0.2, exchange: "q.retry".to_owned(), steps: vec![step] };
+        let plan = RetryPlan {
+            queue: 0,
+            seed: 3,
+            jitter: 0.2,
+            is_delayed: false,
+            exchange: "q.retry".to_owned(),
+            steps: vec![step],
+        };
         let delays: Vec<_> = (0..1_000).filter_map(|sequence| plan.delay_us(0, 0, sequence)).collect();
         assert!(delays.iter().all(|us| (800_000..=1_000_000).contains(us)) && delays.iter().any(|us| *us < 850_000));
         assert_eq!(delays, (0..1_000).filter_map(|sequence| plan.delay_us(0, 0, sequence)).collect::<Vec<_>>());

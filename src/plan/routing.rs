@@ -150,7 +150,7 @@ impl<'a> Exchange<'a> {
             self.bindings.iter().filter(|bound| matches(bound)).map(|bound| bound.to).collect()
         };
         match self.kind {
-            ExchangeKind::Direct => keys
+            ExchangeKind::Direct | ExchangeKind::Delayed => keys
                 .iter()
                 .filter_map(|key| self.by_key.get(key))
                 .flatten()

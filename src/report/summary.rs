@@ -151,8 +151,8 @@ pub fn totals(totals: &Totals) -> [(&'static str, u64); 29] {
     ]
 }
 
-/// What the stores of idempotent consumers say, and what became of messages that were to fail; nothing where there are
-/// none.
+/// What the stores of idempotent consumers say, what became of messages that were to fail, and what led to what; nothing
+/// where there are none.
 fn where_there_are(totals: &Totals) -> impl Iterator<Item = Measured> {
     let words = [
         ("effects_applied", totals.effects_applied),
@@ -164,6 +164,10 @@ fn where_there_are(totals: &Totals) -> impl Iterator<Item = Measured> {
         ("fates_unexplained", totals.fates_unexplained),
         ("attempts", totals.attempts),
         ("attempts_max", totals.attempts_max),
+        ("follow_ups_missing", totals.follow_ups_missing),
+        ("follow_ups_repeated", totals.follow_ups_repeated),
+        ("ids_missing", totals.ids_missing),
+        ("ids_crossed", totals.ids_crossed),
     ];
     let counted = |(word, count): (&str, Option<u64>)| Some((word.to_owned(), "messages", Some(count?.into())));
     words.into_iter().filter_map(counted)

@@ -32,6 +32,10 @@ pub(super) fn violation(class: ViolationClass) -> &'static str {
         ViolationClass::EffectMissing => "effect_missing",
         ViolationClass::EffectUnknown => "effect_unknown",
         ViolationClass::Fate => "fate",
+        ViolationClass::FollowUpMissing => "follow_up_missing",
+        ViolationClass::FollowUpRepeated => "follow_up_repeated",
+        ViolationClass::IdMissing => "id_missing",
+        ViolationClass::IdCrossed => "id_crossed",
     }
 }
 

@@ -66,6 +66,10 @@ impl Auditor<'_> {
 
     async fn drained(&self, fleets: &Fleets) {
         let mut connection = None;
+        // What a delayed exchange holds shows in no queue.
+        let held = self.plan.retries.iter().filter(|retry| retry.is_delayed).flat_map(|retry| &retry.steps);
+        let longest_held = Duration::from_micros(held.map(|step| step.delay_us).max().unwrap_or(0));
+        let quiet_looks = QUIET_LOOKS + longest_held.div_duration_f64(LOOK_EVERY).ceil() as u32;
         let (mut quiet, mut before) = (0, 0);
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -80,7 +84,7 @@ impl Auditor<'_> {
             }
             quiet += 1;
             // All copies are accounted for, or nothing has moved for a while.
-            if quiet >= QUIET_LOOKS || running.backlog == 0 {
+            if quiet >= quiet_looks || running.backlog == 0 {
                 return;
             }
         }
@@ -180,6 +184,7 @@ impl Auditor<'_> {
             auto_ack: false,
             poll: None,
             priority: 0,
+            ids: false,
         };
         let mut link = connection.open_subscriber(&setup).await?;
         let mut deliveries = Deliveries::default();

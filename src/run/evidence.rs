@@ -8,23 +8,22 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 use tokio::sync::mpsc;
 
-use super::costs;
 use super::fates::{Compared, Fates};
 use super::fleets::Fleets;
 use super::host::{self, ClockWatch};
 use super::routes::PlanForetold;
 use super::sampler::Sampled;
 use super::stores::StoreRead;
-use super::{Ending, Job, Run};
+use super::{Ending, Job, Run, chains, costs};
 use crate::fleet::{Clock, ConsumerMeters, DeathKind};
-use crate::latency::{Recorder, at_percentile, histogram, listed_percentiles};
+use crate::latency::{Recorder, at_percentile, histogram};
 use crate::ledger::gap::Stretch;
 use crate::ledger::{Evidence as Reconciled, RemovalEvidence, Rule};
 use crate::plan::{Expectation, Metric};
 use crate::record::progress::Progress;
 use crate::record::{
-    Account, BrokerFacts, DeadLetterRow, DuplicateGap, FaultRow, GapLength, GeneratorFacts, IncidentKind,
-    LatencySummary, PercentilePoint, Phase, PhaseFacts, Record, SCHEMA_VERSION, Totals, thousandths,
+    Account, BrokerFacts, DeadLetterRow, DuplicateGap, FaultRow, GapLength, GeneratorFacts, IncidentKind, Phase,
+    PhaseFacts, Record, SCHEMA_VERSION, Totals, thousandths,
 };
 
 /// Which phases ran when, and who is told.
@@ -122,6 +121,8 @@ impl Evidence<'_> {
         if let Some(compared) = &compared {
             totals.count_fates(&compared.report.account);
         }
+        let chains = chains::report(&self.run.plan, &self.run.shared, &self.run.destinations, &mut account);
+        chains.iter().for_each(|chains| totals.count_chains(chains));
         let incidents = &self.run.shared.incidents;
         let (queue_samples, broker_samples, overflow) = self.run.watch.take();
         let generator = GeneratorFacts { overflow, ..self.generator(course) };
@@ -146,6 +147,7 @@ impl Evidence<'_> {
             redrives: self.ending.redrives.clone(),
             replays: self.ending.replays.clone(),
             fates: compared.map(|compared| compared.report),
+            chains,
             stores: self.effects.iter().map(|read| read.row.clone()).collect(),
             incidents: incidents.listed(),
             incidents_total: incidents.total(),
@@ -248,67 +250,13 @@ impl Evidence<'_> {
     fn load_planned(&self) -> Option<u64> {
         let plan = &self.run.plan;
         let (from, to) = (plan.load.warmup_us, self.ending.load_ended_us);
-        let fleets = plan.producers.iter();
+        let fleets = plan.leaders();
         fleets
             .flat_map(|fleet| fleet.publishers.iter().map(move |publisher| plan.schedule(fleet, publisher)))
             .map(|schedule| {
                 schedule.map(|schedule| schedule.planned_before(to) - schedule.planned_before(from.min(to)))
             })
             .sum()
-    }
-
-    fn latencies(&self) -> Vec<LatencySummary> {
-        let mut by_metric: BTreeMap<&str, Vec<(&str, &Recorder)>> = BTreeMap::new();
-        for (fleet, meters) in &self.fleets.producers {
-            by_metric.entry("confirm").or_default().push((fleet, &meters.confirm));
-            by_metric.entry("confirm_from_send").or_default().push((fleet, &meters.confirm_from_send));
-            by_metric.entry("schedule_lag").or_default().push((fleet, &meters.schedule_lag));
-        }
-        for (fleet, meters, _) in &self.fleets.consumers {
-            by_metric.entry("end_to_end").or_default().push((fleet, &meters.end_to_end));
-            by_metric.entry("end_to_end_from_send").or_default().push((fleet, &meters.end_to_end_from_send));
-        }
-        let named = self.named_percentiles();
-        let mut summaries = Vec::new();
-        for (metric, fleets) in by_metric {
-            let mut all = histogram();
-            for (fleet, recorder) in fleets {
-                let measured = recorder.measured();
-                let _ = all.add(&measured);
-                summaries.push(summary(metric, fleet, &measured, &named));
-            }
-            summaries.push(summary(metric, "all", &all, &named));
-        }
-        let mut to_dead_letter = histogram();
-        for counted in self.run.shared.deaths.counted().values() {
-            let _ = to_dead_letter.add(&counted.times);
-        }
-        summaries.push(summary("time_to_dead_letter", "all", &to_dead_letter, &named));
-        let (mut all_delays, mut all_late) = (histogram(), histogram());
-        for (fleet, meters, _) in &self.fleets.consumers {
-            let (delays, late) = meters.retries.delays();
-            for (metric, of, all) in [("retry_delay", delays, &mut all_delays), ("retry_late", late, &mut all_late)] {
-                let Some(of) = of.filled() else { continue };
-                let _ = all.add(of);
-                summaries.push(summary(metric, fleet, of, &named));
-            }
-        }
-        summaries.push(summary("retry_delay", "all", &all_delays, &named));
-        summaries.push(summary("retry_late", "all", &all_late, &named));
-        summaries.retain(|summary| summary.count > 0);
-        summaries
-    }
-
-    /// Percentiles that expectations name, so that each is listed exactly.
-    fn named_percentiles(&self) -> Vec<f64> {
-        let named = self.run.plan.expect.iter().filter_map(|expectation| match expectation {
-            Expectation::Bound {
-                metric: Metric::Latency { statistic: crate::plan::Statistic::Percentile(percentile), .. },
-                ..
-            } => Some(percentile.percent()),
-            _ => None,
-        });
-        named.collect()
     }
 
     fn dead_letters(&self, compared: Option<&Compared>) -> Vec<DeadLetterRow> {
@@ -419,24 +367,6 @@ fn gap_length(stretch: &Stretch) -> GapLength {
 fn merge(into: &mut Histogram<u64>, from: &Recorder) {
     // Histograms of the same bounds always add up.
     let _ = into.add(from.measured());
-}
-
-fn summary(metric: &str, fleet: &str, histogram: &Histogram<u64>, named: &[f64]) -> LatencySummary {
-    let mut percentiles: Vec<f64> = listed_percentiles().chain(named.iter().copied()).collect();
-    percentiles.sort_by(f64::total_cmp);
-    percentiles.dedup();
-    let point = |percentile: f64| {
-        let (value_us, count) = at_percentile(histogram, percentile);
-        PercentilePoint { percentile, value_us, count }
-    };
-    LatencySummary {
-        metric: metric.to_owned(),
-        fleet: fleet.to_owned(),
-        count: histogram.len(),
-        mean_us: thousandths(histogram.mean()),
-        stdev_us: thousandths(histogram.stdev()),
-        percentiles: percentiles.into_iter().map(point).collect(),
-    }
 }
 
 /// The ledger's words over all publishers and queues.

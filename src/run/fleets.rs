@@ -18,8 +18,8 @@ use crate::client::{Client, QueueSubscription};
 use crate::endpoint::Endpoint;
 use crate::faults::Drivers;
 use crate::fleet::{
-    ConsumerMeters, Failing, Lives, MessageMaker, Outlet, ProducerMeters, PublisherTask, Seat, Shared, Slot, Source,
-    SubscriberTask,
+    ConsumerMeters, Failing, Follower, Lives, MessageMaker, Outlet, ProducerMeters, PublisherTask, Seat, Shared, Slot,
+    Source, SubscriberTask,
 };
 use crate::plan::{Broken, ClientKind, ConsumerFleet, FaultPlan, Plan, ProducerFleet, QueueKind, draw};
 
@@ -92,12 +92,14 @@ impl Fleets {
             let endpoint = drivers.endpoint(&fleet.name);
             let failing = Failing::new(plan, place);
             self.failing.extend(failing.clone());
-            self.subscribe(plan, (fleet, failing), (&endpoint, stores), shared, destinations).await?;
+            let following = self.following(plan, place, drivers, shared).await?;
+            let with = (fleet, failing, following);
+            self.subscribe(plan, with, (&endpoint, stores), shared, destinations).await?;
         }
-        for fleet in &plan.producers {
+        for fleet in plan.leaders() {
             self.attach_publishers(plan, fleet, &drivers.endpoint(&fleet.name), shared).await?;
         }
-        let publishers = plan.publisher_count() as u32;
+        let publishers = plan.leaders().map(|fleet| fleet.publishers.len() as u32).sum::<u32>();
         let failed = |reason: String| RunError::Fleet { fleet: "producers".to_owned(), reason };
         let ready = async {
             while shared.publishers_ready.load(Ordering::Acquire) < publishers {
@@ -115,7 +117,7 @@ impl Fleets {
     async fn subscribe(
         &mut self,
         plan: &Arc<Plan>,
-        (fleet, failing): (&ConsumerFleet, Option<Arc<Failing>>),
+        (fleet, failing, following): (&ConsumerFleet, Option<Arc<Failing>>, Vec<Following>),
         (endpoint, stores): (&Endpoint, &Stores),
         shared: &Arc<Shared>,
         destinations: &Arc<PlanDestinations>,
@@ -166,7 +168,8 @@ impl Fleets {
             };
             let slot = Arc::clone(&slots[subscriber.connection as usize]);
             let outlet = outlets.get(subscriber.id as usize - first_id).cloned().map(Outlet::new);
-            let seat = Seat { slot, lives: Arc::clone(&lives), failing: failing.clone(), outlet };
+            let followers = following.iter().map(|it| it.of(subscriber.id as usize - first_id, &lives)).collect();
+            let seat = Seat { slot, lives: Arc::clone(&lives), failing: failing.clone(), outlet, followers };
             let of: Arc<dyn crate::fleet::Destinations> = Arc::clone(destinations) as _;
             let (me, meters) = (subscriber.clone(), Arc::clone(&meters));
             let task = SubscriberTask::new(shared, seat, &fleet, me, meters, of, queue);
@@ -184,9 +187,49 @@ impl Fleets {
             subscribed.map_err(|error| failed(error.to_string()))?;
         }
         self.consumer_slots.extend(slots.into_iter().map(|slot| (slot, exclusive.clone())));
-        self.consumer_slots.extend(outlets.into_iter().map(|slot| (slot, Vec::new())));
+        let of_followers = following.into_iter().flat_map(|following| following.slots);
+        self.consumer_slots.extend(outlets.into_iter().chain(of_followers).map(|slot| (slot, Vec::new())));
         self.consumers.push((fleet.name.clone(), meters, fleet.queues.clone()));
         Ok(())
+    }
+
+    /// What the members of the fleet of consumers at `place` publish for each message that they work off, each on a
+    /// connection of its own.
+    async fn following(
+        &mut self,
+        plan: &Plan,
+        place: usize,
+        drivers: &Drivers<'_>,
+        shared: &Arc<Shared>,
+    ) -> Result<Vec<Following>, RunError> {
+        let mut all = Vec::new();
+        for (number, fleet) in plan.producers.iter().enumerate().filter(|(_, fleet)| fleet.follows == Some(place)) {
+            let fleet = Arc::new(fleet.clone());
+            let defect = |error: crate::plan::FieldError| RunError::Fleet {
+                fleet: fleet.name.clone(),
+                reason: error.to_string(),
+            };
+            let messages = Arc::new(MessageMaker::new(&fleet).map_err(defect)?);
+            let slots = fleet.publishers.iter().map(|publisher| {
+                let endpoint = drivers.endpoint(&fleet.name);
+                let source = Source { client: client(fleet.client), endpoint, exclusive: Vec::new() };
+                let seed = draw::bits(publisher.seed, draw::Lane::Backoff, 0);
+                Arc::new(Slot::new(
+                    Arc::clone(shared),
+                    source,
+                    &fleet.name,
+                    publisher.member,
+                    publisher.connection,
+                    seed,
+                ))
+            });
+            let slots: Vec<_> = slots.collect();
+            self.open(&slots, &fleet.name).await?;
+            let meters = Arc::new(ProducerMeters::default());
+            self.producers.push((fleet.name.clone(), Arc::clone(&meters)));
+            all.push(Following { number, messages, meters, slots });
+        }
+        Ok(all)
     }
 
     async fn attach_publishers(
@@ -314,6 +357,25 @@ impl Fleets {
     /// Closes all connections.
     pub(super) async fn close(&self) {
         futures_util::future::join_all(self.slots().map(|slot| slot.close())).await;
+    }
+}
+
+/// A fleet whose messages a fleet of consumers publishes.
+struct Following {
+    /// Its number in the plan.
+    number: usize,
+    messages: Arc<MessageMaker>,
+    meters: Arc<ProducerMeters>,
+    /// By the place of a subscriber in its fleet.
+    slots: Vec<Arc<Slot>>,
+}
+
+impl Following {
+    /// What the subscriber at `place` in its fleet, whose members are `lives`, publishes of it.
+    fn of(&self, place: usize, lives: &Lives) -> Follower {
+        let (publisher, slot) = (self.messages.fleet().publishers[place].clone(), &self.slots[place]);
+        lives.attach(publisher.member, slot);
+        Follower::new(self.number, &self.messages, publisher, &self.meters, Arc::clone(slot))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod audit;
 mod breaking;
+mod chains;
 mod conductor;
 mod costs;
 mod drain;
@@ -12,6 +13,7 @@ mod evidence;
 mod fates;
 mod fleets;
 mod host;
+mod latencies;
 mod recovery;
 mod redrive;
 mod replay;
@@ -32,9 +34,10 @@ use tokio::sync::{Semaphore, mpsc, watch as channel};
 use crate::broker::{self, Broker, ExternalUrls, StartOptions};
 use crate::endpoint::Secret;
 use crate::faults::Drivers;
-use crate::fleet::{Deaths, Shared, Slot, Stage};
+use crate::fleet::{Deaths, Shared, Slot, Stage, Tracer};
 use crate::latency::IntervalLog;
 use crate::ledger::Ledger;
+use crate::ledger::chain::Chain;
 use crate::ledger::fates::Fates;
 use crate::ledger::incidents::Incidents;
 use crate::plan::{ClientKind, FaultKind, Plan};
@@ -277,6 +280,9 @@ impl<'a> Run<'a> {
             publishers_sending: AtomicU32::new(0),
             deaths: Deaths::default(),
             fates: Fates::default(),
+            chain: Chain::default(),
+            tracer: Tracer::new(&plan),
+            has_new_ids: plan.replays.iter().any(|replay| replay.new_ids),
             run,
             trouble: OnceLock::new(),
         });
@@ -386,7 +392,7 @@ impl<'a> Run<'a> {
     /// The measured load: until its time is over, all messages are sent, a condition to stop holds, an interrupt, or
     /// something that nothing mends.
     async fn load(&self, fleets: &mut Fleets) {
-        let has_publishers = !self.plan.producers.is_empty();
+        let has_publishers = self.plan.leaders().next().is_some();
         let mut stop = StopWatch::default();
         loop {
             let now_us = self.shared.clock.now_us();
@@ -428,7 +434,7 @@ impl<'a> Run<'a> {
             };
             fleet.publishers.iter().map(planned).sum()
         };
-        self.plan.producers.iter().map(of_fleet).sum()
+        self.plan.leaders().map(of_fleet).sum()
     }
 
     /// The broker's own counters.

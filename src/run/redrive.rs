@@ -1,5 +1,6 @@
 //! Dead letters are taken out of their queue and sent back to where they came from.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,8 +9,8 @@ use super::audit::subscription;
 use super::fleets::client;
 use super::routes::PlanDestinations;
 use crate::client::{
-    ClientError, Connection, Deliveries, Outbox, Outcome, Properties, PublisherLink, PublisherSetup, Settle,
-    SubscriberSetup,
+    ClientError, Connection, Deliveries, MoreProperties, Outbox, Outcome, Properties, PublisherLink, PublisherSetup,
+    Settle, SubscriberSetup,
 };
 use crate::endpoint::Endpoint;
 use crate::fleet::{Shared, arrival};
@@ -72,6 +73,7 @@ impl Redriver<'_> {
             auto_ack: false,
             poll: None,
             priority: 0,
+            ids: self.plan.has_chains(),
         };
         let mut from = taking.open_subscriber(&setup).await?;
         let exchange = redrive.to.as_ref().map_or("", |(exchange, _)| exchange);
@@ -103,9 +105,14 @@ impl Redriver<'_> {
                     Reading::Ours(stamp) => stamp.sequence,
                     _ => delivery.tag,
                 };
+                let more = delivery.ids.as_ref().map(|ids| {
+                    let mut more = MoreProperties::default();
+                    ids.keep(&mut more);
+                    Arc::new(more)
+                });
                 batch.push(token, key.into(), |to| {
                     to.extend_from_slice(&body);
-                    Properties { stamp, ..Properties::default() }
+                    Properties { stamp, more, ..Properties::default() }
                 });
                 taken.push(delivery.tag);
             }
@@ -137,16 +144,7 @@ pub(super) async fn pause(begun: Instant, count: u64, per_s: Option<f64>) {
 
 /// Publishes, and waits until all of it is confirmed.
 pub(super) async fn publish(to: &mut dyn PublisherLink, mut batch: Outbox) -> Result<(), ClientError> {
-    let (count, mut told) = (batch.len(), Vec::new());
-    to.publish(&mut batch).await?;
-    let confirmed = async {
-        while told.len() < count {
-            to.settlements(&mut told).await?;
-        }
-        Ok(())
-    };
-    let late = |_| ClientError::TimedOut { what: "messages that are sent again".to_owned(), after: CONFIRM_WITHIN };
-    tokio::time::timeout(CONFIRM_WITHIN, confirmed).await.map_err(late)??;
+    let told = to.publish_answered(&mut batch, CONFIRM_WITHIN).await?;
     match told.iter().find(|settlement| settlement.outcome != Outcome::Confirmed) {
         None => Ok(()),
         Some(refused) => {

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::fleets::client;
 use super::redrive::{pause, publish};
-use crate::client::{ClientError, Outbox, PublisherSetup};
+use crate::client::{ClientError, Connection, Outbox, PublisherSetup};
 use crate::endpoint::Endpoint;
-use crate::fleet::{MessageMaker, Shared};
+use crate::fleet::{ATTEMPT_REPLAYED, MessageMaker, Shared};
 use crate::plan::{ClientKind, Moment, Plan, ProducerFleet, Publisher, ReplayPlan};
 use crate::record::ReplayRow;
 use crate::stamp::Stamp;
@@ -44,6 +44,18 @@ impl Replayer<'_> {
         let defect = |error: crate::plan::FieldError| ClientError::Defect { reason: error.to_string() };
         let messages = MessageMaker::new(&marked).map_err(defect)?;
         let connection = client(ClientKind::Lapin).connect(self.endpoint, "lurcher replay").await?;
+        let outcome = self.over(&*connection, (fleet, &messages), replay, replayed).await;
+        connection.close(Duration::from_secs(2)).await;
+        outcome
+    }
+
+    async fn over(
+        &self,
+        connection: &dyn Connection,
+        (fleet, messages): (&ProducerFleet, &MessageMaker),
+        replay: &ReplayPlan,
+        replayed: &mut u64,
+    ) -> Result<(), ClientError> {
         let setup = PublisherSetup {
             exchange: fleet.exchange.clone(),
             confirms: true,
@@ -61,12 +73,13 @@ impl Replayer<'_> {
                     let stamp = Stamp {
                         run: self.shared.run,
                         publisher: publisher.id,
-                        attempt: u8::MAX,
+                        attempt: ATTEMPT_REPLAYED,
                         sequence: *sequence,
                         intended_us: *intended_us,
                         lag_us: 0,
                     };
-                    let moment = Moment { unix_us: self.shared.clock.unix_us(*intended_us) };
+                    let moment =
+                        Moment { unix_us: self.shared.clock.unix_us(*intended_us), ids: u64::from(replay.new_ids) };
                     messages.make(publisher, &stamp, &moment, &mut batch);
                 }
                 publish(&mut *link, batch).await?;
@@ -75,7 +88,6 @@ impl Replayer<'_> {
             }
         }
         link.close().await;
-        connection.close(Duration::from_secs(2)).await;
         Ok(())
     }
 

@@ -42,12 +42,20 @@ pub struct Producer {
     pub on_unconfirmed: Option<Again>,
     /// What to do with a message that the broker nacked. Default `abandon`.
     pub on_nacked: Option<Again>,
+    /// How long an outbox waits before it publishes a message again that was not confirmed, or nacked: longer with each
+    /// attempt at it, and what comes behind it waits as well. Default: not at all.
+    pub backoff: Option<OutboxBackoff>,
     /// Messages of the whole fleet, warm-up included. Default: no limit but the load's.
     pub messages: Option<u64>,
     /// Properties of the messages.
     pub properties: Option<Properties>,
     /// Client that speaks to the broker. Default `wire`.
     pub client: Option<ClientKind>,
+    /// Fleet of consumers that publish these messages: each one of its members publishes one, and waits for the confirm,
+    /// for each message that it works off, before it settles that. The message has the correlation id of the one that
+    /// caused it, and that one's message id in the header `causation-id`, unless `properties` say otherwise. Default: the
+    /// fleet has members of its own.
+    pub follows: Option<String>,
 }
 
 /// Client library that speaks to the broker.
@@ -59,6 +67,18 @@ pub enum ClientKind {
     Wire,
     /// The `lapin` crate: what a common client library does.
     Lapin,
+}
+
+/// How long an outbox waits before it publishes a message again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutboxBackoff {
+    /// Before the second attempt.
+    pub first: Span,
+    /// What each wait is times the one before. Default 2.
+    pub factor: Option<f64>,
+    /// The longest.
+    pub max: Span,
 }
 
 /// What to do with a message that was not confirmed.

@@ -19,4 +19,16 @@ pub struct Replay {
     pub to: Option<Span>,
     /// Most messages per second. Default: as fast as they are confirmed.
     pub rate: Option<Rate>,
+    /// Whether they keep their ids. Default `keep`.
+    pub ids: Option<ReplayIds>,
+}
+
+/// Which ids a message has that is published once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplayIds {
+    /// Those that it had.
+    Keep,
+    /// New ones: `{{uuid}}` is another one, and no idempotent consumer knows it.
+    New,
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::topology::{Binding, DeadLetter, DeadLetterStrategy, Overflow};
+use super::topology::{Binding, DeadLetter, DeadLetterStrategy, ExchangeKind, Overflow};
 use super::{Exchange, Queue, Scenario};
 use crate::units::Span;
 
@@ -41,6 +41,10 @@ pub enum RetryKind {
     /// In a queue for each step: its consumer publishes it there, with the number of the step in the header
     /// `x-retry-count`, and acks it; it expires back into its queue.
     Ladder,
+    /// In an exchange of the plugin `rabbitmq_delayed_message_exchange`, which has to be among `broker.plugins`: its
+    /// consumer publishes it there, with the delay in the header `x-delay` and the number of the step in `x-retry-count`,
+    /// and acks it. What is still there when the run ends nobody can read: it is lost.
+    DelayedExchange,
     /// In its consumer, which takes nothing else meanwhile.
     InConsumer,
     /// Nowhere: it goes back to its quorum queue at once (`then = "reject-requeue"`), up to `limit` times.
@@ -101,8 +105,10 @@ impl Retry {
             exchanges.push(self.dead_letter_exchange());
             queues.push(self.dead());
         }
-        if self.kind == RetryKind::Ladder {
+        if matches!(self.kind, RetryKind::Ladder | RetryKind::DelayedExchange) {
             exchanges.push(self.exchange());
+        }
+        if self.kind == RetryKind::Ladder {
             queues.extend((0..self.all_delays().len()).map(|number| self.wait(number)));
         }
         (exchanges, queues)
@@ -149,13 +155,13 @@ impl Scenario {
                 strategy: retry.strategy,
             });
             of.overflow = of.overflow.or(reject_publish);
-            exchanges.push(Exchange::direct(&exchange));
+            exchanges.push(Exchange::named(&exchange, ExchangeKind::Direct));
             queues.push(Queue { kind, bind: vec![bound(&exchange, &retry.queue)], ..Queue::named(&retry.dead()) });
         }
         match retry.kind {
             RetryKind::Ladder => {
                 let exchange = retry.exchange();
-                exchanges.push(Exchange::direct(&exchange));
+                exchanges.push(Exchange::named(&exchange, ExchangeKind::Direct));
                 for (number, delay) in retry.all_delays().into_iter().enumerate() {
                     queues.push(Queue {
                         kind,
@@ -170,6 +176,11 @@ impl Scenario {
                         ..Queue::named(&retry.wait(number))
                     });
                 }
+            }
+            RetryKind::DelayedExchange => {
+                let exchange = retry.exchange();
+                exchanges.push(Exchange::named(&exchange, ExchangeKind::Delayed));
+                self.queues[place].bind.push(bound(&exchange, &retry.queue));
             }
             RetryKind::DeliveryLimit => of_limit(&mut self.queues[place], retry.limit),
             RetryKind::InConsumer => {}
@@ -214,6 +225,20 @@ mod tests {
         assert!(expanded.queues[2..].iter().all(|queue| queue.overflow == Some(Overflow::RejectPublish)));
         let (exchanges, queues) = written.retries[0].stands_for(&written.queues[0]);
         assert_eq!((exchanges.len(), queues.len()), (2, 3));
+    }
+
+    #[test]
+    fn a_delayed_exchange_is_bound_to_its_queue() {
+        let written = scenario(
+            "[[queue]]\nname = \"orders\"\n[[retry]]\nqueue = \"orders\"\nkind = \"delayed-exchange\"\ndelays = [\"1s\"]\n",
+        );
+        let expanded = written.expanded();
+        let kinds: Vec<_> = expanded.exchanges.iter().map(|it| (it.name.as_str(), it.kind)).collect();
+        assert_eq!(kinds, [("orders.dlx", ExchangeKind::Direct), ("orders.retry", ExchangeKind::Delayed)]);
+        assert_eq!(expanded.queues[0].bind, [bound("orders.retry", "orders")]);
+        assert_eq!(expanded.queues.len(), 2, "nothing waits in a queue");
+        let (exchanges, queues) = written.retries[0].stands_for(&written.queues[0]);
+        assert_eq!((exchanges.len(), queues.len()), (2, 1));
     }
 
     #[test]

@@ -12,9 +12,9 @@ const METRICS: &str = "^(planned|published|confirmed|nacked|returned|unconfirmed
 possibly_lost|recovered|duplicates|republished|redelivered|unflagged|redelivered_flag|requeued|rejected|retried|\
 phantom|corrupt|misordered|dead_lettered|removed_by_rule|left_in_queue|effects_applied|effects_repeated|\
 effects_missing|effects_unknown|disconnects|blocked|fates_foretold|fates_differing|fates_unexplained|attempts|\
-attempts_max)(\\..+)?$|\
+attempts_max|follow_ups_missing|follow_ups_repeated|ids_missing|ids_crossed)(\\..+)?$|\
 ^(end_to_end|end_to_end_from_send|confirm|confirm_from_send|schedule_lag|time_to_dead_letter|retry_delay|\
-retry_late)(\\..+)?\
+retry_late|head_of_line)(\\..+)?\
 \\.(p[0-9.]+|min|max|mean|count)$|\
 ^throughput\\.(published|confirmed|delivered|consumed)(\\..+)?$|\
 ^(backlog|broker_cpu|broker_memory|generator_cpu|generator_memory)\\.(max|mean|end)$|\

@@ -35,11 +35,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A direct exchange of which nothing else is said.
-    pub(super) fn direct(name: &str) -> Self {
+    /// An exchange of which nothing else is said.
+    pub(super) fn named(name: &str, kind: ExchangeKind) -> Self {
         Self {
             name: name.to_owned(),
-            kind: ExchangeKind::Direct,
+            kind,
             durable: None,
             auto_delete: None,
             internal: None,
@@ -62,6 +62,9 @@ pub enum ExchangeKind {
     Fanout,
     /// To the queues whose headers match the message's.
     Headers,
+    /// As `direct`, after as many milliseconds as the message's header `x-delay` says. Of the plugin
+    /// `rabbitmq_delayed_message_exchange`, which does not come with RabbitMQ.
+    Delayed,
 }
 
 /// One `[[queue]]`. A name such as `orders.{1..100}` declares a hundred; `{}` in its other texts is the same number.

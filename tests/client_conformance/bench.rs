@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lurcher::client::{
-    Client, ClientError, Connection, Death, Deliveries, Outbox, Properties, PublisherLink, PublisherSetup,
+    Client, ClientError, Connection, Death, Deliveries, Ids, Outbox, Properties, PublisherLink, PublisherSetup,
     QueueSubscription, Settlement, SubscriberLink, SubscriberSetup,
 };
 use lurcher::plan::{BindingPlan, PrefetchScope, QueueKind, QueuePlan};
@@ -121,6 +121,7 @@ pub fn subscription(queues: &[&str]) -> SubscriberSetup {
         auto_ack: false,
         poll: None,
         priority: 0,
+        ids: false,
     }
 }
 
@@ -140,6 +141,7 @@ pub struct Received {
     pub redelivered: bool,
     pub stamp: Option<[u8; STAMP_LEN]>,
     pub deaths: Box<[Death]>,
+    pub ids: Option<Box<Ids>>,
     pub body: Bytes,
 }
 
@@ -183,6 +185,7 @@ pub fn opened(deliveries: &Deliveries) -> Vec<Received> {
         redelivered: delivery.redelivered,
         stamp: delivery.stamp,
         deaths: delivery.deaths.clone(),
+        ids: delivery.ids.clone(),
         body: Bytes::copy_from_slice(body),
     });
     opened.collect()

@@ -1,9 +1,13 @@
 //! Checks of the consuming side.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lurcher::client::{ClientError, Deliveries, QueueSubscription, Settle, SubscriberSetup};
+use lurcher::client::{
+    CAUSATION_HEADER, ClientError, Deliveries, Ids, MoreProperties, Properties, QueueSubscription, Settle,
+    SubscriberSetup,
+};
 use lurcher::plan::{PrefetchScope, QueuePlan, StreamOffset};
 use lurcher::stamp::{Reading, Stamp};
 use serde_json::json;
@@ -31,6 +35,51 @@ pub async fn the_prefetch_is_honoured(bench: &Bench<'_>) {
     nothing_comes(link.as_mut()).await;
     connection.close(PATIENCE).await;
     bench.wait_ready(&queue.name, 49).await;
+}
+
+pub async fn ids_are_read_where_they_are_asked_for(bench: &Bench<'_>) {
+    let queue = bench.queue(json!({})).await;
+    let text = |text: &str| Some(text.to_owned());
+    let with_ids = |headers: serde_json::Value| MoreProperties {
+        message_id: text("m2"),
+        correlation_id: text("c1"),
+        headers: serde_json::from_value(headers).unwrap(),
+        ..MoreProperties::default()
+    };
+    let given = [
+        Some(with_ids(json!({ CAUSATION_HEADER: "m1", "other": [1, "x"] }))),
+        Some(with_ids(json!({}))),
+        Some(MoreProperties { message_id: text(""), ..with_ids(json!({ CAUSATION_HEADER: "" })) }),
+        None,
+    ];
+    let connection = bench.connect().await;
+    let mut link = connection.open_publisher(&setup()).await.unwrap();
+    let messages = (0..).zip(&given).map(|(token, more)| {
+        let properties = Properties { more: more.clone().map(Arc::new), ..Properties::default() };
+        Message { properties, ..message(&queue.name, token) }
+    });
+    publish(link.as_mut(), messages).await.unwrap();
+    settled(link.as_mut(), given.len()).await;
+    let all = Ids { message: text("m2"), correlation: text("c1"), causation: text("m1") };
+    let expected = [
+        all.clone(),
+        Ids { causation: None, ..all.clone() },
+        Ids { message: None, causation: None, ..all },
+        Ids::default(),
+    ];
+    connection.close(PATIENCE).await;
+    let connection = bench.connect().await;
+    for poll in [None, Some(Duration::from_millis(20))] {
+        for wanted in [true, false] {
+            let with = SubscriberSetup { poll, ids: wanted, ..subscription(&[&queue.name]) };
+            let mut link = connection.open_subscriber(&with).await.unwrap();
+            let had: Vec<_> = received(link.as_mut(), given.len()).await.into_iter().map(|it| it.ids).collect();
+            let expected: Vec<_> = expected.iter().map(|ids| wanted.then(|| Box::new(ids.clone()))).collect();
+            assert_eq!(had, expected, "asked for: {wanted}, polling: {poll:?}");
+            link.close().await;
+        }
+    }
+    connection.close(PATIENCE).await;
 }
 
 pub async fn a_channel_s_prefetch_is_shared(bench: &Bench<'_>) {

@@ -60,6 +60,7 @@ async fn conforms(client: &dyn Client, broker: &Broker) {
         publishing::dropped_waits_lose_no_settlement,
         publishing::a_dropped_publish_is_settled_all_the_same,
         consuming::the_prefetch_is_honoured,
+        consuming::ids_are_read_where_they_are_asked_for,
         consuming::a_channel_s_prefetch_is_shared,
         consuming::one_ack_settles_many,
         consuming::a_requeued_message_comes_back_flagged,

@@ -100,6 +100,9 @@ impl Pair {
             publishers_sending: AtomicU32::new(0),
             deaths: Deaths::default(),
             fates: Default::default(),
+            chain: Default::default(),
+            tracer: None,
+            has_new_ids: false,
             run: 1,
             trouble: std::sync::OnceLock::new(),
         });
@@ -115,7 +118,13 @@ impl Pair {
         let fleet = Arc::new(plan.consumers[0].clone());
         let me = fleet.subscribers[0].clone();
         let queue = |number| QueueSubscription { number, name: "q".to_owned(), offset: None };
-        let seat = Seat { slot: consuming, lives: Lives::new("c", 1, false), failing: None, outlet: None };
+        let seat = Seat {
+            slot: consuming,
+            lives: Lives::new("c", 1, false),
+            failing: None,
+            outlet: None,
+            followers: Vec::new(),
+        };
         let subscriber = SubscriberTask::new(&shared, seat, &fleet, me, Arc::clone(&consumer), Arc::new(One), queue);
         let fleet = Arc::new(plan.producers[0].clone());
         let me = fleet.publishers[0].clone();

@@ -36,6 +36,7 @@ fn consuming() -> SubscriberSetup {
         auto_ack: false,
         poll: None,
         priority: 0,
+        ids: false,
     }
 }
 

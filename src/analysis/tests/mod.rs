@@ -77,6 +77,7 @@ pub(super) fn good() -> Record {
         redrives: Vec::new(),
         replays: Vec::new(),
         fates: None,
+        chains: None,
         faults: Vec::new(),
         stores: Vec::new(),
         incidents: Vec::new(),
@@ -234,6 +235,8 @@ fn producer() -> ProducerFleet {
         confirm: Some(ConfirmPlan { window: 192, timeout_us: 10_000_000 }),
         on_unconfirmed: Again::Abandon,
         on_nacked: Again::Abandon,
+        backoff: None,
+        follows: None,
         properties: fleet::PropertiesPlan::default(),
         publishers: vec![Publisher { id: 0, member: 0, connection: 0, place: 0, seed: 1, start_us: 0, messages: None }],
     }

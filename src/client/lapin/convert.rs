@@ -1,10 +1,10 @@
 //! Between the port's types and AMQP's: values, properties, what a delivery carries. Pure.
 
 use ::lapin::BasicProperties;
-use ::lapin::types::{AMQPValue, ByteArray, FieldTable};
+use ::lapin::types::{AMQPValue, ByteArray, FieldTable, ShortString};
 
 use super::super::convert::{short, table};
-use super::super::{ClientError, Death, Deliveries, Delivery, MoreProperties, Properties};
+use super::super::{CAUSATION_HEADER, ClientError, Death, Deliveries, Delivery, Ids, MoreProperties, Properties};
 use crate::stamp::{Reading, STAMP_HEADER, STAMP_LEN, Stamp};
 
 /// AMQP delivery modes (AMQP 0-9-1, class basic).
@@ -63,8 +63,9 @@ fn more_properties(mut to: BasicProperties, from: &MoreProperties) -> Result<Bas
     Ok(to)
 }
 
-/// A delivery of lapin's as the port knows it, without its body.
-pub(super) fn delivery(queue: usize, from: &::lapin::message::Delivery) -> Delivery {
+/// A delivery of lapin's as the port knows it, without its body: from which queue it came, and whether its ids are
+/// asked for.
+pub(super) fn delivery((queue, wants_ids): (usize, bool), from: &::lapin::message::Delivery) -> Delivery {
     let headers = from.properties.headers().as_ref();
     Delivery {
         queue,
@@ -72,13 +73,21 @@ pub(super) fn delivery(queue: usize, from: &::lapin::message::Delivery) -> Deliv
         redelivered: from.redelivered,
         stamp: headers.and_then(stamp),
         deaths: headers.map(deaths).unwrap_or_default(),
+        ids: wants_ids.then(|| Box::new(ids(&from.properties))),
         body: 0..0,
     }
 }
 
 /// Adds a delivery of lapin's to those that are handed over.
-pub(super) fn hand_over(queue: usize, from: &::lapin::message::Delivery, to: &mut Deliveries) {
-    to.push(delivery(queue, from), &from.data);
+pub(super) fn hand_over(of: (usize, bool), from: &::lapin::message::Delivery, to: &mut Deliveries) {
+    to.push(delivery(of, from), &from.data);
+}
+
+fn ids(properties: &BasicProperties) -> Ids {
+    let causation = properties.headers().as_ref().and_then(|headers| text(headers, CAUSATION_HEADER));
+    let bytes = |id: &Option<ShortString>| id.as_ref().map(|id| id.as_str().as_bytes().to_vec());
+    let (message, correlation) = (bytes(properties.message_id()), bytes(properties.correlation_id()));
+    Ids::read(message.as_deref(), correlation.as_deref(), causation.as_deref().map(str::as_bytes))
 }
 
 /// The sequence in a message's stamp, whichever run it belongs to; none where there is no whole stamp.

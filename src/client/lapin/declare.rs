@@ -3,13 +3,18 @@
 use std::future::Future;
 
 use ::lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
-use ::lapin::types::FieldTable;
+use ::lapin::types::{AMQPValue, FieldTable};
 use ::lapin::{Channel, ExchangeKind as LapinKind, Queue};
 use futures_util::future::Either;
 
 use super::super::ClientError;
 use super::super::convert::{short, table};
 use crate::plan::{BindingPlan, ExchangeKind, ExchangePlan, QueuePlan};
+
+/// Kind of an exchange of the plugin `rabbitmq_delayed_message_exchange`.
+const DELAYED: &str = "x-delayed-message";
+/// Its argument that says how it routes.
+const DELAYED_KIND: &str = "x-delayed-type";
 
 /// Declares an exchange; `passive` only asks whether it exists.
 pub(crate) fn declare_exchange<'c>(
@@ -22,7 +27,12 @@ pub(crate) fn declare_exchange<'c>(
         ExchangeKind::Topic => LapinKind::Topic,
         ExchangeKind::Fanout => LapinKind::Fanout,
         ExchangeKind::Headers => LapinKind::Headers,
+        ExchangeKind::Delayed => LapinKind::Custom(DELAYED.to_owned()),
     };
+    let mut arguments = table(&exchange.arguments)?;
+    if exchange.kind == ExchangeKind::Delayed {
+        arguments.insert(DELAYED_KIND.into(), AMQPValue::LongString("direct".into()));
+    }
     let options = ExchangeDeclareOptions {
         passive,
         durable: exchange.durable,
@@ -31,7 +41,7 @@ pub(crate) fn declare_exchange<'c>(
         nowait: false,
     };
     let name = short(&exchange.name, "exchange name")?;
-    Ok(channel.exchange_declare(name, kind, options, table(&exchange.arguments)?))
+    Ok(channel.exchange_declare(name, kind, options, arguments))
 }
 
 /// Declares a queue; `passive` only asks whether it exists, and what is in it.

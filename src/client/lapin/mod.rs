@@ -90,7 +90,7 @@ impl Connection for LapinConnection {
         for queue in &setup.queues {
             subscriptions.push(self.subscribe(&channel, setup, queue).await?);
         }
-        Ok(Box::new(Subscriber::new(Arc::clone(&self.wire), channel, subscriptions)))
+        Ok(Box::new(Subscriber::new(Arc::clone(&self.wire), channel, (subscriptions, setup.ids))))
     }
 
     async fn declare(&self, queue: &QueuePlan, bindings: &[BindingPlan]) -> Result<(), ClientError> {

@@ -30,6 +30,8 @@ pub(super) struct Poller {
     /// Number and name of each queue.
     queues: Vec<(usize, ShortString)>,
     auto_ack: bool,
+    /// The ids of messages are asked for.
+    wants_ids: bool,
     /// How long to wait where all queues are empty.
     pause: Duration,
     /// Place in `queues` that is asked, or will be next.
@@ -58,6 +60,7 @@ impl Poller {
             channel,
             queues: queues.collect::<Result<_, ClientError>>()?,
             auto_ack: setup.auto_ack,
+            wants_ids: setup.ids,
             pause,
             place: 0,
             asked: None,
@@ -119,7 +122,7 @@ impl SubscriberLink for Poller {
         if self.ending.is_open() {
             match self.poll_next(cx) {
                 Poll::Ready(Ok((number, message))) => {
-                    convert::hand_over(number, &message.delivery, deliveries);
+                    convert::hand_over((number, self.wants_ids), &message.delivery, deliveries);
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => self.ending.failed(error),

@@ -28,6 +28,8 @@ pub(super) struct Subscriber {
     wire: Arc<Wire>,
     channel: Arc<Channel>,
     subscriptions: Vec<Subscription>,
+    /// The ids of messages are asked for.
+    wants_ids: bool,
     /// Deliveries by tag that wait for one of a lower tag, which sits in another queue's buffer. Callers settle
     /// `multiple` up to a tag, so they must not see a tag before all lower ones.
     early: BTreeMap<u64, (usize, ::lapin::message::Delivery)>,
@@ -45,7 +47,11 @@ enum End {
 }
 
 impl Subscriber {
-    pub(super) fn new(wire: Arc<Wire>, channel: Channel, subscriptions: Vec<Subscription>) -> Self {
+    pub(super) fn new(
+        wire: Arc<Wire>,
+        channel: Channel,
+        (subscriptions, wants_ids): (Vec<Subscription>, bool),
+    ) -> Self {
         let channel = Arc::new(channel);
         Self {
             ending: Ending::new(&wire, &channel),
@@ -53,6 +59,7 @@ impl Subscriber {
             settler: Settler::new(Arc::clone(&channel)),
             channel,
             subscriptions,
+            wants_ids,
             early: BTreeMap::new(),
             next_tag: 1,
             end: None,
@@ -80,9 +87,12 @@ impl Subscriber {
     }
 
     fn poll_subscriptions(&mut self, cx: &mut Context<'_>, deliveries: &mut Deliveries, limit: usize) {
+        let wants_ids = self.wants_ids;
         if let [subscription] = self.subscriptions.as_mut_slice() {
             let number = subscription.number;
-            self.end = poll_one(cx, subscription, limit, |delivery| convert::hand_over(number, &delivery, deliveries));
+            self.end = poll_one(cx, subscription, limit, |delivery| {
+                convert::hand_over((number, wants_ids), &delivery, deliveries)
+            });
             return;
         }
         for subscription in &mut self.subscriptions {
@@ -96,14 +106,14 @@ impl Subscriber {
 
     /// Moves up to `limit` deliveries out in the order of their tags. At the channel's end a gap is never filled.
     fn release(&mut self, deliveries: &mut Deliveries, limit: usize, over_gaps: bool) {
-        let mut room = limit;
+        let (mut room, wants_ids) = (limit, self.wants_ids);
         while room > 0
             && let Some(first) = self.early.first_entry()
             && (over_gaps || *first.key() == self.next_tag)
         {
             let (number, delivery) = first.remove();
             self.next_tag = delivery.delivery_tag + 1;
-            convert::hand_over(number, &delivery, deliveries);
+            convert::hand_over((number, wants_ids), &delivery, deliveries);
             room -= 1;
         }
     }

@@ -1,6 +1,6 @@
 //! A message whose frames are coming in, and what its headers tell.
 
-use super::super::{Death, Delivery, Outcome};
+use super::super::{CAUSATION_HEADER, Death, Delivery, Ids, Outcome};
 use super::channel::Role;
 use crate::amqp::{CodecError, ContentHeader, Table, Value};
 use crate::stamp::{Reading, STAMP_HEADER, STAMP_LEN, Stamp};
@@ -48,6 +48,7 @@ impl Arriving {
                     delivery.stamp = stamp(&headers);
                     delivery.deaths = deaths(&headers);
                 }
+                delivery.ids = inbox.wants_ids().then(|| Box::new(ids(header)));
             }
             (Self::Returned { stamp: found, .. }, _) => *found = header.headers().and_then(|headers| stamp(&headers)),
             _ => {}
@@ -93,6 +94,11 @@ fn stamped_sequence(header: Option<[u8; STAMP_LEN]>, body: &[u8]) -> Option<u64>
 
 fn stamp(headers: &Table<'_>) -> Option<[u8; STAMP_LEN]> {
     headers.get(STAMP_HEADER)?.as_bytes()?.try_into().ok()
+}
+
+fn ids(header: &ContentHeader<'_>) -> Ids {
+    let causation = header.headers().and_then(|headers| headers.get(CAUSATION_HEADER)?.as_bytes());
+    Ids::read(header.message_id(), header.correlation_id(), causation)
 }
 
 /// The entries of `x-death`: the broker puts the newest one first. What is no entry ends them.

@@ -158,7 +158,7 @@ impl Connection for WireConnection {
         for queue in &setup.queues {
             short(&queue.name, "queue name")?;
         }
-        let channel = OpenChannel::open(&self.line, Role::Subscriber(Inbox::new(&setup.queues))).await?;
+        let channel = OpenChannel::open(&self.line, Role::Subscriber(Inbox::new(&setup.queues, setup.ids))).await?;
         if let Some(pause) = setup.poll {
             return Ok(Box::new(Poller::new(channel, setup, pause)));
         }

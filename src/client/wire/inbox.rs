@@ -20,12 +20,19 @@ pub(super) struct Inbox {
     asked: Option<usize>,
     /// The queue that was asked is empty.
     empty: bool,
+    /// Its subscriber asks for the ids of messages.
+    wants_ids: bool,
 }
 
 impl Inbox {
-    pub(super) fn new(queues: &[QueueSubscription]) -> Self {
+    pub(super) fn new(queues: &[QueueSubscription], wants_ids: bool) -> Self {
         let queues = queues.iter().map(|queue| (queue.number, queue.name.clone())).collect();
-        Self { queues, ready: Deliveries::default(), taken: 0, asked: None, empty: false }
+        Self { queues, ready: Deliveries::default(), taken: 0, asked: None, empty: false, wants_ids }
+    }
+
+    /// Whether its subscriber asks for the ids of messages.
+    pub(super) fn wants_ids(&self) -> bool {
+        self.wants_ids
     }
 
     /// The consumer tag of the queue at `place`.
@@ -51,7 +58,7 @@ impl Inbox {
 
     fn arriving(&self, place: usize, tag: u64, redelivered: bool) -> Arriving {
         let queue = self.queues[place].0;
-        let delivery = Delivery { queue, tag, redelivered, stamp: None, deaths: Box::default(), body: 0..0 };
+        let delivery = Delivery { queue, tag, redelivered, stamp: None, deaths: Box::default(), ids: None, body: 0..0 };
         // All that is here belongs to messages before it, also where the link takes them before its header comes.
         Arriving::Delivery { delivery, from: self.ready.body_bytes() }
     }
@@ -177,7 +184,7 @@ mod tests {
     /// and how many at the most. What the link got, in order.
     fn pass_through(sizes: &[usize], takes: &[Option<usize>]) -> Vec<(u64, Vec<u8>)> {
         let queues = [QueueSubscription { number: 0, name: "q".to_owned(), offset: None }];
-        let mut channel = Channel::new(CHANNEL, Role::Subscriber(Inbox::new(&queues)));
+        let mut channel = Channel::new(CHANNEL, Role::Subscriber(Inbox::new(&queues, false)));
         let (mut got, mut batch, mut out) = (Vec::new(), Deliveries::default(), Vec::new());
         let mut take = |channel: &mut Channel, limit: usize| {
             batch.clear();
@@ -219,7 +226,7 @@ mod tests {
     #[test]
     fn what_is_taken_takes_no_room() {
         let queues = [QueueSubscription { number: 0, name: "q".to_owned(), offset: None }];
-        let mut channel = Channel::new(CHANNEL, Role::Subscriber(Inbox::new(&queues)));
+        let mut channel = Channel::new(CHANNEL, Role::Subscriber(Inbox::new(&queues, false)));
         let (mut batch, mut out) = (Deliveries::default(), Vec::new());
         let mut tag = 0;
         let mut arrive = |channel: &mut Channel, count: u64| {

@@ -1,5 +1,6 @@
 //! What the broker said of messages, counted and written down.
 
+use super::super::flights::Retry;
 use super::super::meters::add;
 use super::PublisherTask;
 use crate::client::{Outcome, Settlement};
@@ -57,7 +58,8 @@ impl PublisherTask {
                     nacked += 1;
                     outcomes.push((token, Settled::Nacked));
                     if self.fleet.on_nacked == Again::Republish {
-                        self.again.push_back(flight);
+                        let wait_us = self.fleet.backoff.map_or(0, |backoff| backoff.after(flight.attempt));
+                        self.again.push_back(Retry { flight, not_before_us: now_us + wait_us });
                     }
                 }
             }

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::super::flights::Flight;
+use super::super::flights::{Flight, Retry};
 use super::super::meters::add;
+use super::super::next_attempt;
 use super::PublisherTask;
 use crate::latency::Sample;
 use crate::plan::{Moment, Schedule};
@@ -23,12 +24,20 @@ impl PublisherTask {
         let room = window_room.min(BATCH);
         while self.batch.len() < room
             && self.batch.body_bytes() < BATCH_BYTES
-            && let Some(flight) = self.again.pop_front()
+            && self.again.front().is_some_and(|retry| retry.not_before_us <= now_us)
+            && let Some(Retry { flight, .. }) = self.again.pop_front()
         {
             self.shared.ledger.published_again(self.me.id, flight.sequence);
-            let flight = Flight { sent_us: now_us, attempt: flight.attempt.saturating_add(1), ..flight };
+            let flight = Flight { sent_us: now_us, attempt: next_attempt(flight.attempt), ..flight };
             self.compose(&flight);
             self.flights.add(flight);
+        }
+        if self.fleet.backoff.is_some()
+            && let Some(Retry { not_before_us, .. }) = self.again.front()
+        {
+            // An outbox keeps its order: what is behind the one that waits goes after it, and is late by its plan.
+            self.pace.hold(now_us);
+            return Some(*not_before_us).filter(|at_us| *at_us > now_us);
         }
         let mut next_due_us = None;
         let first_new = self.batch.len();
@@ -141,7 +150,7 @@ impl PublisherTask {
             intended_us: flight.intended_us,
             lag_us: flight.sent_us.saturating_sub(flight.intended_us),
         };
-        let moment = Moment { unix_us: self.shared.clock.unix_us(flight.intended_us) };
+        let moment = Moment { unix_us: self.shared.clock.unix_us(flight.intended_us), ids: 0 };
         self.messages.make(&self.me, &stamp, &moment, &mut self.batch);
     }
 }

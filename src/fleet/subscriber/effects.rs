@@ -141,11 +141,10 @@ impl SubscriberTask {
         for (destination, session) in sessions {
             ids.clear();
             // What carries no stamp of this run, or another's body, is no message that an effect is owed for.
-            ids.extend(self.to_ack.iter().filter(|done| done.destination == *destination).filter_map(|done| {
-                match done.reading {
-                    Reading::Ours(stamp) => Some(EffectId { publisher: stamp.publisher, sequence: stamp.sequence }),
-                    _ => None,
-                }
+            let here = self.to_ack.iter().filter(|done| done.destination == *destination);
+            ids.extend(here.filter_map(|done| match &done.reading {
+                Reading::Ours(stamp) => Some(self.shared.effect_id(stamp)),
+                _ => None,
             }));
             if !ids.is_empty() && matches!(outcome, Ok(true)) {
                 let here = fresh.iter().filter(|(to, _, _)| to == destination);

@@ -4,6 +4,7 @@ use super::SubscriberTask;
 use crate::client::{ClientError, Deliveries, Delivery, Settle, SubscriberLink};
 use crate::fleet::failing::{Attempt, Wait};
 use crate::fleet::meters::add;
+use crate::latency::Sample;
 use crate::ledger::{Arrival, Cause, Seen};
 use crate::plan::failing::FailThen;
 use crate::stamp::{Reading, Stamp};
@@ -44,7 +45,12 @@ impl SubscriberTask {
         let Some(failing) = &self.failing else { return };
         for (((delivery, _), arrival), seen) in deliveries.iter().zip(arrivals).zip(seen) {
             let Reading::Ours(stamp) = &arrival.reading else { continue };
-            let Some(then) = failing.then(stamp, delivery.queue) else { continue };
+            let Some(then) = failing.then(stamp, delivery.queue) else {
+                if *seen == Seen::First && failing.holds_up() {
+                    self.note_held_up(stamp, arrival.observed_us);
+                }
+                continue;
+            };
             if *seen == Seen::First {
                 failing.meet(stamp, delivery.queue);
             }
@@ -59,6 +65,13 @@ impl SubscriberTask {
                 Seen::First | Seen::Retried | Seen::Phantom | Seen::Corrupt => {}
             }
         }
+    }
+
+    /// How long a message that is not to fail waited behind those that are, since it was sent.
+    fn note_held_up(&self, stamp: &Stamp, observed_us: u64) {
+        let us = self.blocked.between(stamp.intended_us + stamp.lag_us, observed_us);
+        let measured = self.shared.is_measured(stamp.intended_us);
+        self.meters.head_of_line.record(std::iter::once(Sample { us, measured }));
     }
 
     /// Settles a message as failed, where the plan says that this attempt fails. Tags below it are settled or wait for an

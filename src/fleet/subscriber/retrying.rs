@@ -21,6 +21,8 @@ use crate::stamp::Reading;
 
 /// The header that says how often a message was tried again.
 const COUNT_HEADER: &str = "x-retry-count";
+/// The header that says to a delayed exchange for how many milliseconds to hold a message.
+const DELAY_HEADER: &str = "x-delay";
 /// How long a confirm of such a publish may take.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 
@@ -86,7 +88,8 @@ impl Outlet {
                 let setup = PublisherSetup {
                     exchange: retry.exchange.clone(),
                     confirms: true,
-                    mandatory: true,
+                    // A delayed exchange routes later, and has all returned that is mandatory.
+                    mandatory: !retry.is_delayed,
                     persistent: true,
                 };
                 let link = held.connection.open_publisher(&setup).await?;
@@ -94,21 +97,23 @@ impl Outlet {
             }
         };
         let key: Arc<str> = step.key.as_str().into();
-        let headers = Arguments::from([(COUNT_HEADER.to_owned(), (wait.number as u64 + 1).into())]);
+        let mut headers = Arguments::from([(COUNT_HEADER.to_owned(), (wait.number as u64 + 1).into())]);
+        let delay_ms = wait.delay_us.div_ceil(1_000).max(1);
+        if retry.is_delayed {
+            headers.insert(DELAY_HEADER.to_owned(), delay_ms.into());
+        }
         // The queue's own time to live is the longest; with jitter a message may wait for less.
-        let expiration_ms = (retry.jitter > 0.0).then(|| wait.delay_us.div_ceil(1_000).max(1));
-        let more = Some(Arc::new(MoreProperties { headers, expiration_ms, ..MoreProperties::default() }));
+        let expiration_ms = (retry.jitter > 0.0 && !retry.is_delayed).then_some(delay_ms);
+        let mut more = MoreProperties { headers, expiration_ms, ..MoreProperties::default() };
+        delivery.ids.iter().for_each(|ids| ids.keep(&mut more));
+        let more = Some(Arc::new(more));
         self.batch.clear();
         // A message that comes back is known by its stamp.
         self.batch.push(sequence, key, |to| {
             to.extend_from_slice(body);
             Properties { priority: None, stamp: delivery.stamp, more }
         });
-        let mut told = Vec::new();
-        link.publish(&mut self.batch).await?;
-        while told.is_empty() {
-            link.settlements(&mut told).await?;
-        }
+        let mut told = link.publish_answered(&mut self.batch, CONFIRM_WITHIN).await?;
         match told.pop().map(|settlement| settlement.outcome) {
             Some(Outcome::Confirmed) => Ok(()),
             Some(Outcome::Nacked) => Err(refused("nacked it").into()),
@@ -140,13 +145,13 @@ impl SubscriberTask {
         let (Some(retry), Reading::Ours(stamp)) = (failing.retry(delivery.queue), &arrival.reading) else {
             return Ok(Waited::Here);
         };
-        let is_published = retry.steps.get(wait.number).is_some_and(|step| step.queue.is_some());
-        let Some(outlet) = self.outlet.as_mut().filter(|_| is_published) else {
+        let Some(outlet) = self.outlet.as_mut().filter(|_| retry.is_published()) else {
             let begun_us = self.shared.now_us();
             tokio::select! {
                 () = sleep(Duration::from_micros(wait.delay_us)) => {}
                 () = reached(&mut self.stage, Stage::Leave) => return Ok(Waited::Leaving),
             }
+            self.blocked.note(begun_us, self.shared.now_us());
             failing.waited(stamp, delivery.queue, wait);
             // The attempt that follows is made at the same delivery.
             let away = failing.takes_again(stamp, delivery.queue, self.shared.now_us());

@@ -106,7 +106,9 @@ pub(super) fn picks(written: Option<Pick>) -> Picks {
 
 /// All fleets that a kind of fault can act on.
 fn acted_on(kind: FaultKind, scenario: &Scenario) -> Vec<String> {
-    let producers = scenario.producers.iter().map(|fleet| (Role::Producer, &fleet.name));
+    // Who publishes for consumers has no members that could be broken.
+    let is_meant = |fleet: &&crate::scenario::Producer| fleet.follows.is_none() || kind.acts_on().is_none();
+    let producers = scenario.producers.iter().filter(is_meant).map(|fleet| (Role::Producer, &fleet.name));
     let all = producers.chain(scenario.consumers.iter().map(|fleet| (Role::Consumer, &fleet.name)));
     all.filter(|(role, _)| kind.acts_on().is_none_or(|only| only == *role)).map(|(_, name)| name.clone()).collect()
 }

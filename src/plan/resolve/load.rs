@@ -3,6 +3,7 @@
 use super::{Problems, Scenario};
 use crate::plan::LoadPlan;
 use crate::plan::divide;
+use crate::scenario::Producer;
 use crate::scenario::producer::RatePlan;
 use crate::units::{Rate, Span};
 
@@ -13,8 +14,11 @@ const DEFAULT_MAX_LAG: Span = Span::from_millis(100);
 /// The load. It has no duration only where every producer has a limit of messages, so that each load comes to an end.
 pub(super) fn resolve(scenario: &Scenario) -> LoadPlan {
     let load = scenario.load.clone().unwrap_or_default();
-    let limited = load.messages.is_some() || scenario.producers.iter().all(|fleet| fleet.messages.is_some());
-    let ends_by_itself = limited && !scenario.producers.is_empty();
+    // What follows others ends with them.
+    let mut leaders = scenario.producers.iter().filter(|fleet| fleet.follows.is_none()).peekable();
+    let has_leaders = leaders.peek().is_some();
+    let limited = load.messages.is_some() || leaders.all(|fleet| fleet.messages.is_some());
+    let ends_by_itself = limited && has_leaders;
     let duration = load.duration.or((!ends_by_itself).then_some(DEFAULT_DURATION));
     LoadPlan {
         warmup_us: load.warmup.map_or(0, Span::as_us),
@@ -31,7 +35,8 @@ pub(super) fn message_limits(scenario: &Scenario, problems: &mut Problems) -> Ve
     let own: Vec<_> = scenario.producers.iter().map(|fleet| fleet.messages).collect();
     let Some(total) = scenario.load.as_ref().and_then(|load| load.messages) else { return own };
     let owned = own.iter().flatten().fold(0u64, |sum, messages| sum.saturating_add(*messages));
-    let sharing: Vec<_> = scenario.producers.iter().filter(|fleet| fleet.messages.is_none()).collect();
+    let shares = |fleet: &Producer| fleet.messages.is_none() && fleet.follows.is_none();
+    let sharing: Vec<_> = scenario.producers.iter().filter(|fleet| shares(fleet)).collect();
     if own.is_empty() {
         problems.add("load.messages", "there is no producer to send them");
         return own;
@@ -42,8 +47,9 @@ pub(super) fn message_limits(scenario: &Scenario, problems: &mut Problems) -> Ve
         return own;
     }
     let rates: Option<Vec<_>> = sharing.iter().map(|fleet| initial_per_s(fleet.rate.as_ref())).collect();
-    let mut shares = divide::in_proportion(total - owned, &rates.unwrap_or(vec![1.0; sharing.len()])).into_iter();
-    own.into_iter().map(|own| own.or_else(|| shares.next())).collect()
+    let mut portions = divide::in_proportion(total - owned, &rates.unwrap_or(vec![1.0; sharing.len()])).into_iter();
+    let limit = |fleet: &Producer| if shares(fleet) { portions.next() } else { fleet.messages };
+    scenario.producers.iter().map(limit).collect()
 }
 
 /// The offered load at the start, in messages per second; none where it has no proportion to others': `max`, or 0.

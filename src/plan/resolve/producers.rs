@@ -1,17 +1,17 @@
 //! Fleets of producers: their publishers, and what each message will be.
 
-use super::Problems;
 use super::topology::unknown_exchange;
 use super::values::{arguments, body_size, check_weights, milliseconds, quoted};
+use super::{Problems, chains};
 use crate::plan::draw::{self, Lane};
-use crate::plan::fleet::{PropertiesPlan, SizePlan};
+use crate::plan::fleet::{BackoffPlan, PropertiesPlan, SizePlan};
 use crate::plan::routing::Router;
 use crate::plan::schedule::{RateProfile, RateSegment};
 use crate::plan::{Again, Arguments, BodyPlan, ConfirmPlan, Fields, ProducerFleet, Publisher, Route, divide};
-use crate::scenario::Producer;
 use crate::scenario::producer::{
     Body, Confirm, ConfirmWindow, Properties, RatePlan, RateStep, RoutingKey, Size, WeightedKey,
 };
+use crate::scenario::{Consumer, Producer};
 use crate::units::{ByteSize, Span};
 
 /// A stamp holds two bytes of publisher.
@@ -20,9 +20,10 @@ const DEFAULT_SIZE: ByteSize = ByteSize(1024);
 const DEFAULT_WINDOW: u32 = 192;
 const DEFAULT_CONFIRM_TIMEOUT: Span = Span::from_secs(10);
 const DEFAULT_WEIGHT: f64 = 1.0;
+const DEFAULT_FACTOR: f64 = 2.0;
 
 pub(super) fn resolve(
-    producers: &[Producer],
+    (producers, consumers): (&[Producer], &[Consumer]),
     seed: u64,
     router: &Router<'_>,
     limits: &[Option<u64>],
@@ -35,7 +36,13 @@ pub(super) fn resolve(
         let path = format!("producer[{place}]");
         let publishers = Publishers { seed, place, first_id, messages: limits.get(place).copied().flatten() };
         let mut fleet = Reader { path: &path, router, problems: &mut *problems }.fleet(producer, read_file);
-        fleet.publishers = publishers.resolve(&path, producer, problems);
+        let led = chains::leader(&path, producer, consumers, problems);
+        fleet.follows = led.map(|(number, _)| number);
+        let shape = match led {
+            Some((_, leader)) => [leader.count, leader.connections, leader.channels],
+            None => [producer.count, producer.connections, producer.channels],
+        };
+        fleet.publishers = publishers.resolve(&path, (producer, shape), problems);
         first_id += fleet.publishers.len() as u64;
         fleets.push(fleet);
     }
@@ -53,8 +60,12 @@ struct Publishers {
 }
 
 impl Publishers {
-    fn resolve(&self, path: &str, producer: &Producer, problems: &mut Problems) -> Vec<Publisher> {
-        let shape = [producer.count, producer.connections, producer.channels];
+    fn resolve(
+        &self,
+        path: &str,
+        (producer, shape): (&Producer, [Option<u32>; 3]),
+        problems: &mut Problems,
+    ) -> Vec<Publisher> {
         let Some([count, connections, channels]) = members(path, shape, problems) else { return Vec::new() };
         let all = count.saturating_mul(connections).saturating_mul(channels);
         if self.first_id.saturating_add(all) > MAX_PUBLISHERS {
@@ -122,7 +133,13 @@ impl Reader<'_> {
             confirm: confirm(producer.confirm),
             on_unconfirmed: producer.on_unconfirmed.unwrap_or(Again::Abandon),
             on_nacked: producer.on_nacked.unwrap_or(Again::Abandon),
+            backoff: producer.backoff.map(|written| BackoffPlan {
+                first_us: written.first.as_us(),
+                factor: written.factor.unwrap_or(DEFAULT_FACTOR),
+                max_us: written.max.as_us(),
+            }),
             properties,
+            follows: None,
             publishers: Vec::new(),
         }
     }

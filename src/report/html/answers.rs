@@ -90,8 +90,15 @@ pub(super) fn questions(html: &mut Html, record: &Record, rows: &[Row]) {
             ("attempts_max", "… at one of them in one queue, at most"),
         ];
         let fates = fates.into_iter().filter(|_| record.fates.is_some());
+        let chains = [
+            ("follow_ups_missing", "worked off, and the message that should follow was never published"),
+            ("follow_ups_repeated", "more than one message follows"),
+            ("ids_missing", "deliveries without message, correlation or causation id"),
+            ("ids_crossed", "… with one of another message"),
+        ];
+        let chains = chains.into_iter().filter(|_| record.chains.is_some());
         let line = |(metric, label): (&str, &str)| (label.to_owned(), summary::value(rows, metric), "messages");
-        lines(html, counts.into_iter().chain(effects).chain(fates).map(line));
+        lines(html, counts.into_iter().chain(effects).chain(fates).chain(chains).map(line));
         html.element("p", &balance(record));
     });
     html.section("fast", "How fast?", |html| {

@@ -4,6 +4,7 @@
 
 mod answers;
 mod books;
+mod chains;
 mod effects;
 mod evidence;
 mod fates;
@@ -39,6 +40,7 @@ pub(super) fn page(record: &Record) -> Result<String, OutputError> {
     books::queues(&mut html, record);
     effects::section(&mut html, record);
     fates::section(&mut html, record);
+    chains::section(&mut html, record);
     recovery::gaps(&mut html, record);
     evidence::violations(&mut html, record);
     evidence::dead_letters(&mut html, record);

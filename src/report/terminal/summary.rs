@@ -26,6 +26,9 @@ pub fn render(record: &Record, folder: &Path, screen: Screen) -> String {
     if record.fates.is_some() {
         section(&mut text, screen, "Fates of messages that fail", &fates(&rows));
     }
+    if record.chains.is_some() {
+        section(&mut text, screen, "Messages that lead to others", &chains(&rows));
+    }
     section(&mut text, screen, "Speed over the measured load", &fast(&rows));
     latency(&mut text, &rows, screen);
     section(&mut text, screen, "Soundness of the measurement", &sound(&rows));
@@ -111,6 +114,17 @@ fn fates(rows: &[Row]) -> Vec<Line> {
         ("retry_late.p99", "tried again too late, p99", "us"),
     ];
     lines(rows, &facts)
+}
+
+fn chains(rows: &[Row]) -> Vec<Line> {
+    [
+        ("follow_ups_missing", "led to none"),
+        ("ids_missing", "came without an id"),
+        ("follow_ups_repeated", "led to more than one"),
+        ("ids_crossed", "came with another's"),
+    ]
+    .map(|(metric, label)| line(rows, metric, label, "messages"))
+    .into()
 }
 
 fn fast(rows: &[Row]) -> Vec<Line> {

@@ -68,11 +68,13 @@ fn check_binding(at: &str, binding: &Binding, kind: ExchangeKind, problems: &mut
         let why = match kind {
             ExchangeKind::Fanout => Some("a fanout exchange routes every message to every binding"),
             ExchangeKind::Headers => Some("a headers exchange routes by headers"),
-            ExchangeKind::Direct | ExchangeKind::Topic => None,
+            ExchangeKind::Direct | ExchangeKind::Delayed | ExchangeKind::Topic => None,
         };
         if let Some(why) = why {
             problems.at(at, format!("the key has no effect on `{name}`: {why}")).help("remove `key`");
-        } else if kind == ExchangeKind::Direct && key.split('.').any(|word| word == "*" || word == "#") {
+        } else if matches!(kind, ExchangeKind::Direct | ExchangeKind::Delayed)
+            && key.split('.').any(|word| word == "*" || word == "#")
+        {
             problems
                 .at(at, format!("`{key}` is a pattern, but `{name}` is a direct exchange and compares whole keys"))
                 .help("write `kind = \"topic\"` in the exchange, or the whole key here");

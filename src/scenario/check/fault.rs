@@ -323,7 +323,9 @@ fn check_fleets(at: &str, fault: &Fault, scenario: &Scenario, problems: &mut Pro
         }
     }
     let (who, other, there_is_one) = match fault.kind.acts_on() {
-        Some(Role::Producer) => ("producer", "consumer", !scenario.producers.is_empty()),
+        Some(Role::Producer) => {
+            ("producer", "consumer", scenario.producers.iter().any(|fleet| fleet.follows.is_none()))
+        }
         Some(Role::Consumer) => ("consumer", "producer", !scenario.consumers.is_empty()),
         None => return,
     };
@@ -333,6 +335,12 @@ fn check_fleets(at: &str, fault: &Fault, scenario: &Scenario, problems: &mut Pro
         problems
             .at(format!("{at}.kind"), format!("`{}` has nothing to act on: there is no `[[{who}]]`", fault.kind))
             .help("add one, or remove the fault");
+    }
+    let follows = |name: &str| scenario.producers.iter().find(|fleet| fleet.name == name)?.follows.as_ref();
+    for (place, name, leader) in named.iter().enumerate().filter_map(|(at, name)| Some((at, name, follows(name)?))) {
+        problems
+            .at(key(place), format!("`{name}` has no members of its own: the consumers of `{leader}` publish for it"))
+            .help(format!("break `{leader}`, such as by `consumer-crash`"));
     }
     for (place, name) in named.iter().enumerate().filter(|(_, name)| is_other(name)) {
         problems

@@ -10,6 +10,7 @@ mod expect;
 mod failing;
 mod fault;
 mod fleet;
+mod follow;
 mod idempotency;
 mod load;
 mod members;
@@ -45,6 +46,7 @@ pub(super) fn check(scenario: &Scenario, problems: &mut Problems) {
     fleet::check(scenario, problems);
     producer::check(scenario, &names, problems);
     consumer::check(scenario, &names, problems);
+    follow::check(scenario, problems);
     idempotency::check(scenario, &names, problems);
     load::check(scenario, &names, problems);
     redrive::check(scenario, &names, problems);

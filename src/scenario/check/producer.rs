@@ -6,7 +6,7 @@ use super::{fleet, names};
 use crate::scenario::Scenario;
 use crate::scenario::pattern;
 use crate::scenario::problem::Problems;
-use crate::scenario::producer::{Body, Confirm, Producer, Properties, RatePlan, RateStep, RoutingKey, Size};
+use crate::scenario::producer::{Again, Body, Confirm, Producer, Properties, RatePlan, RateStep, RoutingKey, Size};
 use crate::units::{ByteSize, Span};
 
 /// Bytes that the stamp takes at the beginning of a body.
@@ -26,6 +26,7 @@ pub(super) fn check(scenario: &Scenario, names: &Names<'_>, problems: &mut Probl
         check_random_start(&at, producer, scenario, problems);
         check_size(&at, producer, problems);
         check_confirm(&at, producer, problems);
+        check_backoff(&at, producer, problems);
         if producer.messages == Some(0) {
             problems
                 .at(format!("{at}.messages"), "a fleet that may send 0 messages does nothing")
@@ -215,6 +216,25 @@ fn check_confirm(at: &str, producer: &Producer, problems: &mut Problems) {
             }
         }
         None => {}
+    }
+}
+
+fn check_backoff(at: &str, producer: &Producer, problems: &mut Problems) {
+    let Some(backoff) = producer.backoff else { return };
+    let at = format!("{at}.backoff");
+    let republishes = [producer.on_unconfirmed, producer.on_nacked].contains(&Some(Again::Republish));
+    if !republishes {
+        problems
+            .at(&at, "no message is ever published again")
+            .help("write `on_unconfirmed = \"republish\"` or `on_nacked = \"republish\"`, or remove it");
+    }
+    if backoff.factor.is_some_and(|factor| !(1.0..=1_000.0).contains(&factor)) {
+        problems.at(format!("{at}.factor"), "a wait does not shrink").help("from 1 to 1000");
+    }
+    if backoff.first == Span::ZERO || backoff.max < backoff.first {
+        problems
+            .at(format!("{at}.max"), format!("the waits go from {} to {}", backoff.first, backoff.max))
+            .help("write a `first` above 0, and a `max` that is no shorter");
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[[retry]]`: that its queue is there, that it says when, and that its names are free; and that somebody uses it.
 
+use crate::scenario::broker::Provider;
 use crate::scenario::consumer::Consumer;
 use crate::scenario::failing::FailThen;
 use crate::scenario::problem::Problems;
@@ -37,6 +38,7 @@ fn check_one(at: &str, retry: &Retry, (place, scenario): (usize, &Scenario), pro
     let key = format!("queue[{number}]");
     check_queue(at, retry, (&key, queue), problems);
     check_delays(at, retry, problems);
+    check_plugin(at, retry, scenario, problems);
     let (exchanges, queues) = retry.stands_for(queue);
     let taken = exchanges.iter().filter(|name| scenario.exchanges.iter().any(|it| it.name == **name));
     let taken = taken.chain(queues.iter().filter(|name| scenario.queues.iter().any(|it| it.name == **name)));
@@ -89,6 +91,20 @@ fn check_queue(at: &str, retry: &Retry, (key, queue): (&str, &Queue), problems: 
             .at(format!("{at}.limit"), "the queue has a delivery limit of its own")
             .help("keep one of them")
             .see(format!("{key}.delivery_limit"), "here");
+    }
+}
+
+/// The plugin that a broker of our own would not have.
+fn check_plugin(at: &str, retry: &Retry, scenario: &Scenario, problems: &mut Problems) {
+    const PLUGIN: &str = "rabbitmq_delayed_message_exchange";
+    let broker = scenario.broker.clone().unwrap_or_default();
+    let is_there = broker.plugins.iter().any(|name| name == PLUGIN) || broker.provider == Some(Provider::External);
+    if retry.kind == RetryKind::DelayedExchange && !is_there {
+        problems
+            .at(format!("{at}.kind"), format!("it takes the plugin `{PLUGIN}`, which does not come with RabbitMQ"))
+            .help(format!(
+                "write `plugins = [\"{PLUGIN}\"]` into `[broker]`, with an `image` that has it, or use `kind = \"ladder\"`"
+            ));
     }
 }
 
@@ -168,6 +184,6 @@ fn check_consumer(place: usize, consumer: &Consumer, scenario: &Scenario, proble
                 format!("consumer[{place}].fail[{rule}].then"),
                 format!("there is no [[retry]] that says how `{missing}` is tried again"),
             )
-            .help("write one with `kind = \"ladder\"` or `kind = \"in-consumer\"`");
+            .help("write one with `kind = \"ladder\"`, `\"in-consumer\"` or `\"delayed-exchange\"`");
     }
 }
