@@ -166,32 +166,44 @@ fn cores_needed(record: &Record, planned: u64) -> Option<Need> {
         return None;
     }
     // A generator that mostly waits has shown nothing of its limits: what it costs to wait is in its cost per message.
+    // What a second costs in which next to nothing was sent says nothing of messages either, however busy it was. And where
+    // the broker stood still for most of the load, what the harness costs while it waits would be charged to the few
+    // messages that went out. So the second with the most of them is looked at.
+    let fullest = fullest_second(record);
     let average = generator.cpu_us as f64 / generator.load_us.max(1) as f64;
-    let in_load = record.intervals.iter().filter(|interval| interval.phase == Phase::Load.to_string());
-    let busiest = in_load.map(|interval| interval.generator_cpu_cores).fold(average, f64::max);
+    let busy = fullest.as_ref().map_or(average, |second| second.cpu_us / second.length_us.max(1) as f64).max(average);
     // Fleets run on half of the processors where the broker runs on the others.
     let own = (record.host.cpus / 2).max(1);
-    if busiest / f64::from(own) < BUSY_SHARE_MIN {
+    if busy / f64::from(own) < BUSY_SHARE_MIN {
         return None;
     }
-    // Where the broker stood still for most of the load, what the harness costs while it waits would be charged to the
-    // few messages that went out: the second with the most messages shows the cost without it.
     let whole = generator.cpu_us as f64 / generator.load_sends as f64;
-    let cost_us = busiest_second_cost_us(record).map_or(whole, |busiest| whole.min(busiest));
+    let of_fullest = fullest.filter(|second| second.published > 0 && second.cpu_us > 0.0);
+    let cost_us = of_fullest.map_or(whole, |second| whole.min(second.cpu_us / second.published as f64));
     let needed = Need::of_load(record, planned, cost_us);
     Some(Need { what: "cores", needed, cost_us, owner: "this machine has", there: record.host.cpus })
 }
 
-/// CPU time per message in the second of the load in which most were published.
-fn busiest_second_cost_us(record: &Record) -> Option<f64> {
+/// One second of the load.
+#[derive(Default)]
+struct Second {
+    /// Messages published by all fleets.
+    published: u64,
+    /// CPU time of the whole process, in microseconds.
+    cpu_us: f64,
+    length_us: u64,
+}
+
+/// The second of the load in which most messages were published.
+fn fullest_second(record: &Record) -> Option<Second> {
     let phase = Phase::Load.to_string();
-    let mut seconds: BTreeMap<u64, (u64, f64)> = BTreeMap::new();
+    let mut seconds: BTreeMap<u64, Second> = BTreeMap::new();
     for interval in record.intervals.iter().filter(|interval| interval.phase == phase) {
-        let (published, cpu_us) = seconds.entry(interval.start_us).or_default();
-        *published = published.saturating_add(interval.published);
+        let second = seconds.entry(interval.start_us).or_default();
+        second.published = second.published.saturating_add(interval.published);
         // Every fleet's row holds the figure of the whole process.
-        *cpu_us = cpu_us.max(interval.generator_cpu_cores * interval.length_us as f64);
+        second.cpu_us = second.cpu_us.max(interval.generator_cpu_cores * interval.length_us as f64);
+        second.length_us = second.length_us.max(interval.length_us);
     }
-    let (published, cpu_us) = seconds.into_values().max_by_key(|(published, _)| *published)?;
-    (published > 0 && cpu_us > 0.0).then(|| cpu_us / published as f64)
+    seconds.into_values().max_by_key(|second| second.published)
 }
