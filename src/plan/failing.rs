@@ -108,8 +108,6 @@ impl FailPlan {
 pub struct Failures {
     plan: Arc<Plan>,
     fleet: usize,
-    /// Fleet and place in it, by publisher.
-    publishers: Vec<(usize, usize)>,
     /// Whether a rule is for a routing key, by rule, fleet of producers and route.
     has_key: Vec<Vec<Vec<bool>>>,
 }
@@ -123,13 +121,7 @@ impl Failures {
             plan.producers.iter().map(|fleet| fleet.routes.iter().map(|route| fits(&route.key)).collect()).collect()
         });
         let has_key = has_key.collect();
-        let mut publishers = vec![(0, 0); plan.publisher_count()];
-        for (number, producers) in plan.producers.iter().enumerate() {
-            for (place, publisher) in producers.publishers.iter().enumerate() {
-                publishers[usize::from(publisher.id)] = (number, place);
-            }
-        }
-        Some(Self { plan: Arc::clone(plan), fleet, publishers, has_key })
+        Some(Self { plan: Arc::clone(plan), fleet, has_key })
     }
 
     /// The rule by which a message fails in this fleet; none: it works.
@@ -139,9 +131,8 @@ impl Failures {
     }
 
     fn fits(&self, rule: usize, tried: Tried) -> Option<bool> {
-        let (fleet, place) = *self.publishers.get(usize::from(tried.publisher))?;
-        let producers = self.plan.producers.get(fleet)?;
-        let route = producers.route(producers.publishers.get(place)?, tried.sequence);
+        let (fleet, producers, publisher) = self.plan.publisher(tried.publisher)?;
+        let route = producers.route(publisher, tried.sequence);
         self.has_key.get(rule)?.get(fleet)?.get(route).copied()
     }
 }

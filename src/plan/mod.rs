@@ -29,8 +29,8 @@ pub use fault::{
 };
 pub use fields::{FieldError, Fields, Moment};
 pub use fleet::{
-    AckPlan, ConfirmPlan, ConsumerFleet, IdempotencyPlan, Message, ProducerFleet, Publisher, Route, Subscriber,
-    WorkPlan,
+    AckPlan, BackoffPlan, ConfirmPlan, ConsumerFleet, IdempotencyPlan, Message, ProducerFleet, Publisher, Route,
+    Subscriber, WorkPlan,
 };
 pub use resolve::{PlanError, resolve};
 pub use retry::{RedrivePlan, ReplayPlan, RetryPlan, RetryStep};
@@ -85,15 +85,20 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The fleet and the place in it of the publisher `id`.
-    pub fn publisher(&self, id: u16) -> Option<(&ProducerFleet, &Publisher)> {
-        self.producers.iter().find_map(|fleet| fleet.publishers.iter().find(|p| p.id == id).map(|p| (fleet, p)))
+    /// The publisher `id`, its fleet, and that fleet's place in the plan.
+    pub fn publisher(&self, id: u16) -> Option<(usize, &ProducerFleet, &Publisher)> {
+        // Publishers are numbered in the order of the fleets, and one after the other in each, which has at least one.
+        let begun = |fleet: &ProducerFleet| fleet.publishers.first().is_some_and(|first| first.id <= id);
+        let number = self.producers.partition_point(begun).checked_sub(1)?;
+        let fleet = self.producers.get(number)?;
+        let place = id - fleet.publishers.first()?.id;
+        Some((number, fleet, fleet.publishers.get(usize::from(place))?))
     }
 
     /// How the publisher `id` is called: `FLEET/PLACE`.
     pub fn publisher_name(&self, id: u16) -> String {
         self.publisher(id)
-            .map_or_else(|| id.to_string(), |(fleet, publisher)| format!("{}/{}", fleet.name, publisher.place))
+            .map_or_else(|| id.to_string(), |(_, fleet, publisher)| format!("{}/{}", fleet.name, publisher.place))
     }
 
     /// The sends of one publisher; none in a closed loop.

@@ -8,15 +8,13 @@ use crate::ledger::{Destination, Foretold, Routes, Rule};
 use crate::plan::failing::dead_letter_queues;
 use crate::plan::routing::Router;
 use crate::plan::topology::RemovalRule;
-use crate::plan::{ConsumerFleet, Plan, ProducerFleet, Publisher, QueueKind, QueuePlan, StreamOffset};
+use crate::plan::{ConsumerFleet, Plan, ProducerFleet, QueueKind, QueuePlan, StreamOffset};
 
 /// Which destinations each message reaches, by publisher.
 pub(super) struct PlanRoutes {
     plan: Arc<Plan>,
     /// Destinations of each route of each fleet.
     routes: Vec<Vec<Vec<u32>>>,
-    /// Fleet and place in it, by publisher.
-    publishers: Vec<(usize, usize)>,
 }
 
 /// Destinations of the plan: its queues, and each reader of a stream.
@@ -132,25 +130,13 @@ impl PlanRoutes {
         let of_fleet = |fleet: &ProducerFleet| {
             fleet.routes.iter().map(|route| route.queues.iter().flat_map(of_queue).collect()).collect()
         };
-        let mut publishers = vec![(0, 0); plan.publisher_count()];
-        for (fleet, about) in plan.producers.iter().enumerate() {
-            for (place, publisher) in about.publishers.iter().enumerate() {
-                publishers[usize::from(publisher.id)] = (fleet, place);
-            }
-        }
-        Self { routes: plan.producers.iter().map(of_fleet).collect(), plan: Arc::clone(plan), publishers }
-    }
-
-    fn publisher(&self, id: u16) -> Option<(usize, &ProducerFleet, &Publisher)> {
-        let (fleet, place) = *self.publishers.get(usize::from(id))?;
-        let about = &self.plan.producers[fleet];
-        Some((fleet, about, &about.publishers[place]))
+        Self { routes: plan.producers.iter().map(of_fleet).collect(), plan: Arc::clone(plan) }
     }
 }
 
 impl Routes for PlanRoutes {
     fn destinations(&self, publisher: u16, sequence: u64) -> &[u32] {
-        let Some((fleet, about, publisher)) = self.publisher(publisher) else { return &[] };
+        let Some((fleet, about, publisher)) = self.plan.publisher(publisher) else { return &[] };
         &self.routes[fleet][about.route(publisher, sequence)]
     }
 }
@@ -163,7 +149,7 @@ pub(super) struct PlanForetold<'a> {
 
 impl Foretold for PlanForetold<'_> {
     fn planned(&self, publisher: u16) -> Option<u64> {
-        let (_, fleet, publisher) = self.routes.publisher(publisher)?;
+        let (_, fleet, publisher) = self.routes.plan.publisher(publisher)?;
         match self.routes.plan.schedule(fleet, publisher) {
             Some(schedule) => Some(schedule.planned_before(self.ended_us)),
             // A closed loop plans its limit, unless the time may end it first.
@@ -172,7 +158,7 @@ impl Foretold for PlanForetold<'_> {
     }
 
     fn intended_us(&self, publisher: u16, sequence: u64) -> Option<u64> {
-        let (_, fleet, publisher) = self.routes.publisher(publisher)?;
+        let (_, fleet, publisher) = self.routes.plan.publisher(publisher)?;
         self.routes.plan.schedule(fleet, publisher)?.due_us(sequence)
     }
 

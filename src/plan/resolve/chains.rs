@@ -87,6 +87,9 @@ mod tests {
         let [first, second] = plan.producers.as_slice() else { panic!("two fleets") };
         assert_eq!((first.follows, second.follows, second.publishers.len()), (None, Some(0), 6));
         assert_eq!(second.publishers.iter().map(|it| it.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        let found = |id| plan.publisher(id).map(|(number, fleet, found)| (number, &*fleet.name, found.place));
+        assert_eq!([0, 1, 6].map(found), [Some((0, "first", 0)), Some((1, "second", 0)), Some((1, "second", 5))]);
+        assert_eq!(found(7), None);
         let ids = |fleet: &crate::plan::ProducerFleet| {
             let properties = &fleet.properties;
             (properties.message_id.is_some(), properties.correlation_id.is_some())

@@ -16,7 +16,7 @@ pub(in crate::report) fn ledger(record: &Record) -> Result<String, OutputError> 
         let (fleet, member) = record
             .plan
             .publisher(id)
-            .map_or_else(Default::default, |(fleet, publisher)| (fleet.name.clone(), publisher.member.to_string()));
+            .map_or_else(Default::default, |(_, fleet, publisher)| (fleet.name.clone(), publisher.member.to_string()));
         publisher_classes(publisher).map(move |(class, count)| {
             ["publisher".to_owned(), id.to_string(), fleet.clone(), member.clone(), class.to_owned(), plain(count)]
         })
