@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
+use crate::plan::BackoffPlan;
+
 /// A message on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Flight {
@@ -21,6 +23,14 @@ pub(super) struct Retry {
     pub(super) flight: Flight,
     /// Not before then, in microseconds on the run's clock.
     pub(super) not_before_us: u64,
+}
+
+impl Retry {
+    /// Another attempt at a message that was known to have failed at `now_us`.
+    pub(super) fn after(flight: Flight, backoff: Option<BackoffPlan>, now_us: u64) -> Self {
+        let wait_us = backoff.map_or(0, |backoff| backoff.after(flight.attempt));
+        Self { flight, not_before_us: now_us + wait_us }
+    }
 }
 
 /// The confirm window of one publisher.

@@ -58,8 +58,7 @@ impl PublisherTask {
                     nacked += 1;
                     outcomes.push((token, Settled::Nacked));
                     if self.fleet.on_nacked == Again::Republish {
-                        let wait_us = self.fleet.backoff.map_or(0, |backoff| backoff.after(flight.attempt));
-                        self.again.push_back(Retry { flight, not_before_us: now_us + wait_us });
+                        self.again.push_back(Retry::after(flight, self.fleet.backoff, now_us));
                     }
                 }
             }

@@ -20,7 +20,7 @@ use self::answers::Answers;
 use super::alarm::Alarm;
 use super::changes::Changes;
 use super::cost::CostMeter;
-use super::flights::{Flight, Flights, Retry};
+use super::flights::{Flights, Retry};
 use super::lives::{Death, Lives, Member};
 use super::message::MessageMaker;
 use super::meters::{ProducerMeters, add};
@@ -372,15 +372,11 @@ impl PublisherTask {
         self.shared.ledger.settled(self.me.id, unconfirmed);
         if self.fleet.on_unconfirmed == Again::Republish {
             // Before what already waits to go again: sequences stay as close to their order as they can.
-            let retries: Vec<_> = flights.into_iter().rev().map(|flight| self.retry(flight)).collect();
-            retries.into_iter().for_each(|retry| self.again.push_front(retry));
+            let now_us = self.shared.now_us();
+            for flight in flights.into_iter().rev() {
+                self.again.push_front(Retry::after(flight, self.fleet.backoff, now_us));
+            }
         }
-    }
-
-    /// An attempt at a message has failed: when there may be another one.
-    fn retry(&self, flight: Flight) -> Retry {
-        let wait_us = self.fleet.backoff.map_or(0, |backoff| backoff.after(flight.attempt));
-        Retry { flight, not_before_us: self.shared.now_us() + wait_us }
     }
 
     /// No further message is sent for the first time.
