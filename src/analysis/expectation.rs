@@ -4,7 +4,7 @@ use super::phrase::{things, value, zero_of};
 use super::{Finding, Weight, counts, depth, effects, gap, is_audited, is_complete, latency, series};
 use crate::plan::expect::{Comparison, Depth, GAP_TIME, Guarantee};
 use crate::plan::{Expectation, Metric, Statistic};
-use crate::record::{Check, Record, Verdict};
+use crate::record::{ChainsReport, Check, Record, Verdict};
 
 /// How one expectation went.
 #[derive(Debug)]
@@ -154,13 +154,11 @@ fn counted(
             outcome = outcome.noted(format!("{} more whose fate could not be foretold", things(unknown, "message")));
         }
     }
-    if let Some(chains) = record.chains.as_ref().filter(|_| word.starts_with("follow_ups_"))
-        && chains.unwritten > 0
+    if let Some(note) = record.chains.as_ref().and_then(|chains| forgotten(chains, word))
         && outcome.verdict == Verdict::Pass
     {
         outcome.verdict = Verdict::Inconclusive;
-        let unknown = things(chains.unwritten, "message");
-        outcome = outcome.noted(format!("of {unknown} more it was not remembered what they led to"));
+        outcome = outcome.noted(note);
     }
     // More of them do not mend a bound that is exceeded.
     let is_final = outcome.verdict == Verdict::Fail && exceeds(number as f64, comparison, bound);
@@ -176,6 +174,16 @@ fn counted(
         ("lost", _) => doubted_loss(record, queue, outcome, number, comparison, bound),
         _ => outcome,
     }
+}
+
+/// What a count of messages that led to others leaves out, since there were more than are remembered.
+fn forgotten(chains: &ChainsReport, word: &str) -> Option<String> {
+    let (unknown, what) = match word {
+        "follow_ups_missing" | "follow_ups_repeated" => (chains.unwritten, "what they led to"),
+        "ids_missing" | "ids_crossed" => (chains.ids_unchecked, "what they follow"),
+        _ => return None,
+    };
+    (unknown > 0).then(|| format!("of {} more it was not remembered {what}", things(unknown, "message")))
 }
 
 /// Which of several queues lost what the broker's counters do not explain is not always known. Where it decides, a bound

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::client::{CAUSATION_HEADER, Deliveries, Delivery, Ids};
 use crate::ledger::Arrival;
-use crate::ledger::chain::{Chain, IdFault, WrongIds};
-use crate::plan::{Fields, Moment, Plan, ProducerFleet, Publisher};
+use crate::ledger::chain::{Cause, Chain, IdFault, WrongIds};
+use crate::plan::{Fields, Moment, Plan};
 use crate::stamp::{Reading, Stamp};
 
 use super::Clock;
@@ -19,8 +19,6 @@ pub struct Tracer {
     plan: Arc<Plan>,
     /// What message ids and correlation ids of each fleet are made of, by number.
     texts: Vec<[Option<Fields>; 2]>,
-    /// Fleet and place in it, by publisher.
-    publishers: Vec<(usize, usize)>,
 }
 
 impl Tracer {
@@ -34,20 +32,17 @@ impl Tracer {
             let properties = &fleet.properties;
             [parsed(&properties.message_id), parsed(&properties.correlation_id)]
         });
-        let mut publishers = vec![(0, 0); plan.publisher_count()];
-        for (number, fleet) in plan.producers.iter().enumerate() {
-            for (place, publisher) in fleet.publishers.iter().enumerate() {
-                publishers[usize::from(publisher.id)] = (number, place);
-            }
-        }
-        Some(Self { texts: texts.collect(), plan: Arc::clone(plan), publishers })
+        Some(Self { texts: texts.collect(), plan: Arc::clone(plan) })
     }
 
     /// Looks at deliveries, and writes into the chain what is wrong with their ids.
     pub(super) fn look(&self, chain: &Chain, clock: &Clock, deliveries: &Deliveries, arrivals: &[Arrival]) {
         for ((delivery, _), arrival) in deliveries.iter().zip(arrivals) {
             let Reading::Ours(stamp) = &arrival.reading else { continue };
-            let wrong = self.wrong(chain, clock, stamp, delivery);
+            let Some(wrong) = self.wrong(chain, clock, stamp, delivery) else {
+                chain.not_looked_at();
+                continue;
+            };
             let is = |fault| wrong.iter().any(|(is, _)| *is == fault);
             chain.looked_at(is(IdFault::Missing), is(IdFault::Crossed), || WrongIds {
                 stamp: *stamp,
@@ -59,19 +54,26 @@ impl Tracer {
         }
     }
 
-    /// What is wrong with the ids of a message.
-    fn wrong(&self, chain: &Chain, clock: &Clock, stamp: &Stamp, delivery: &Delivery) -> Vec<(IdFault, String)> {
+    /// What is wrong with the ids of a message; none where it is not remembered what it follows.
+    fn wrong(
+        &self,
+        chain: &Chain,
+        clock: &Clock,
+        stamp: &Stamp,
+        delivery: &Delivery,
+    ) -> Option<Vec<(IdFault, String)>> {
         let none = Ids::default();
         let had = delivery.ids.as_deref().unwrap_or(&none);
         let moment = Moment { unix_us: clock.unix_us(stamp.intended_us), ids: 0 };
-        let cause = chain.cause(stamp.publisher, stamp.sequence);
-        let mut first = (stamp.publisher, stamp.sequence);
-        while let Some(cause) = chain.cause(first.0, first.1) {
-            first = (cause.publisher, cause.sequence);
+        let own = (stamp.publisher, stamp.sequence);
+        let cause = cause_of(chain, own)?;
+        let mut first = own;
+        while let Some(cause) = cause_of(chain, first)? {
+            first = cause;
         }
-        let of_cause = cause.and_then(|cause| self.id((cause.publisher, cause.sequence), &moment));
+        let of_cause = cause.and_then(|cause| self.id(cause, &moment));
         let expected = [
-            ("message-id", &had.message, self.id((stamp.publisher, stamp.sequence), &moment)),
+            ("message-id", &had.message, self.id(own, &moment)),
             ("correlation-id", &had.correlation, self.text(first, 1, &moment)),
             (CAUSATION_HEADER, &had.causation, of_cause),
         ];
@@ -86,7 +88,7 @@ impl Tracer {
                 Some(_) => None,
             }
         };
-        expected.into_iter().filter_map(compare).collect()
+        Some(expected.into_iter().filter_map(compare).collect())
     }
 
     fn id(&self, message: (u16, u64), moment: &Moment) -> Option<String> {
@@ -95,15 +97,18 @@ impl Tracer {
 
     /// The id, or the correlation id, that a message was given.
     fn text(&self, (publisher, sequence): (u16, u64), which: usize, moment: &Moment) -> Option<String> {
-        let (number, fleet, publisher) = self.publisher(publisher)?;
+        let (number, fleet, publisher) = self.plan.publisher(publisher)?;
         let fields = self.texts.get(number)?[which].as_ref()?;
         Some(fields.fill(&fleet.name, publisher, sequence, moment))
     }
+}
 
-    fn publisher(&self, id: u16) -> Option<(usize, &ProducerFleet, &Publisher)> {
-        let (number, place) = *self.publishers.get(usize::from(id))?;
-        let fleet = self.plan.producers.get(number)?;
-        Some((number, fleet, fleet.publishers.get(place)?))
+/// Publisher and sequence of what a message follows, if it follows any; none where that is not remembered.
+fn cause_of(chain: &Chain, (publisher, sequence): (u16, u64)) -> Option<Option<(u16, u64)>> {
+    match chain.cause(publisher, sequence) {
+        Cause::Nothing => Some(None),
+        Cause::Message(cause) => Some(Some((cause.publisher, cause.sequence))),
+        Cause::Forgotten => None,
     }
 }
 
@@ -132,7 +137,7 @@ mod tests {
         let (chain, clock) = (Chain::default(), Clock::new(std::time::Instant::now()));
         chain.publishes(1, Caused { publisher: 0, sequence: 7, destination: 0 });
         let delivery = Delivery::bare(Some(ids(&tracer)));
-        tracer.wrong(&chain, &clock, &of, &delivery).into_iter().map(|(fault, _)| fault).collect()
+        tracer.wrong(&chain, &clock, &of, &delivery).unwrap().into_iter().map(|(fault, _)| fault).collect()
     }
 
     fn ids(tracer: &Tracer, own: (u16, u64), cause: Option<(u16, u64)>, first: (u16, u64)) -> Ids {

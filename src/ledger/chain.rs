@@ -1,8 +1,8 @@
 //! Messages that lead to others: which message each one follows, and whether what leads to others did, once.
 //!
 //! Uses `stamp`. A consumer that publishes in turn says so before it hands the message over ([`Chain::publishes`]), when the
-//! broker has confirmed it ([`Chain::confirmed`]), and when it has settled the one that caused it ([`Chain::settled`]). Each
-//! message that was worked off by such a consumer is remembered, as long as the run lasts.
+//! broker has confirmed it ([`Chain::confirmed`]), and when it has settled the one that caused it ([`Chain::settled`]).
+//! Messages are remembered as long as the run lasts, up to a limit; beyond it is counted of how many nothing is known.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,8 @@ use rustc_hash::FxHashMap;
 
 use crate::stamp::Stamp;
 
-/// Most messages that are remembered; beyond them it is counted only that there were more.
-const CAUSES_MAX: usize = 4_000_000;
+/// Most messages that are remembered: of so many what they follow, and of so many what follows them.
+const REMEMBERED_MAX: usize = 4_000_000;
 /// Most messages with wrong ids that are listed.
 const LISTED_MAX: usize = 10_000;
 
@@ -51,6 +51,17 @@ pub struct WrongIds {
     pub about: String,
 }
 
+/// What a message follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing: it is the first of its chain.
+    Nothing,
+    /// This one.
+    Message(Caused),
+    /// One that could not be remembered.
+    Forgotten,
+}
+
 /// What became of messages that lead to those of one fleet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FollowUps {
@@ -75,6 +86,8 @@ pub struct Ids {
     pub crossed: u64,
     /// Those of which either is true.
     pub wrong: u64,
+    /// Further deliveries, whose ids could not be looked at: it is not remembered what they follow.
+    pub unchecked: u64,
 }
 
 /// What is known of a message that leads to others, by the fleet of those.
@@ -85,11 +98,14 @@ struct Known {
 }
 
 /// The journal of what leads to what.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Chain(Mutex<Journal>);
 
 #[derive(Debug, Default)]
 struct Journal {
+    /// Most of `causes`, and most of `known`.
+    remembered_max: usize,
+    caused: usize,
     /// What each message follows, by publisher and then by sequence.
     causes: FxHashMap<u16, Vec<Caused>>,
     /// By the fleet that follows, and what it follows.
@@ -99,30 +115,53 @@ struct Journal {
     wrong: Vec<WrongIds>,
 }
 
+impl Default for Chain {
+    fn default() -> Self {
+        Self::with_room(REMEMBERED_MAX)
+    }
+}
+
 impl Chain {
+    fn with_room(remembered_max: usize) -> Self {
+        Self(Mutex::new(Journal { remembered_max, ..Journal::default() }))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Journal> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next message of `publisher` follows `cause`.
     pub fn publishes(&self, publisher: u16, cause: Caused) {
-        self.lock().causes.entry(publisher).or_default().push(cause);
+        let mut journal = self.lock();
+        let journal = &mut *journal;
+        // Known as one whose messages follow others, whether this one is remembered or not.
+        let causes = journal.causes.entry(publisher).or_default();
+        if journal.caused < journal.remembered_max {
+            causes.push(cause);
+            journal.caused += 1;
+        }
     }
 
     /// The broker has a message of the fleet at `fleet` in the plan that follows `cause`.
     pub fn confirmed(&self, fleet: usize, cause: Caused) {
+        // One that cannot be noted is counted when it is settled.
         self.lock().note(fleet, cause, |known| known.confirmed += 1);
     }
 
     /// A message that leads to one of the fleet at `fleet` in the plan is worked off.
     pub fn settled(&self, fleet: usize, cause: Caused) {
-        self.lock().note(fleet, cause, |known| known.is_settled = true);
+        let mut journal = self.lock();
+        if !journal.note(fleet, cause, |known| known.is_settled = true) {
+            journal.unwritten += 1;
+        }
     }
 
-    /// What message `sequence` of `publisher` follows; none: nothing.
-    pub fn cause(&self, publisher: u16, sequence: u64) -> Option<Caused> {
+    /// What message `sequence` of `publisher` follows.
+    pub fn cause(&self, publisher: u16, sequence: u64) -> Cause {
         let journal = self.lock();
-        journal.causes.get(&publisher)?.get(usize::try_from(sequence).ok()?).copied()
+        let Some(causes) = journal.causes.get(&publisher) else { return Cause::Nothing };
+        let cause = usize::try_from(sequence).ok().and_then(|sequence| causes.get(sequence));
+        cause.map_or(Cause::Forgotten, |cause| Cause::Message(*cause))
     }
 
     /// The ids of a delivery were looked at, and this is wrong with them.
@@ -136,6 +175,11 @@ impl Chain {
             let wrong = wrong();
             journal.wrong.push(wrong);
         }
+    }
+
+    /// The ids of a delivery could not be looked at.
+    pub fn not_looked_at(&self) {
+        self.lock().ids.unchecked += 1;
     }
 
     /// What the ids of deliveries were, and those that were wrong, as far as they are listed.
@@ -166,19 +210,20 @@ impl Chain {
         accounts
     }
 
-    /// Messages that could not be remembered.
+    /// Messages that were worked off, and of which it could not be remembered what follows them.
     pub fn unwritten(&self) -> u64 {
         self.lock().unwritten
     }
 }
 
 impl Journal {
-    fn note(&mut self, fleet: usize, cause: Caused, change: impl FnOnce(&mut Known)) {
-        if self.known.len() >= CAUSES_MAX && !self.known.contains_key(&(fleet, cause)) {
-            self.unwritten += 1;
-            return;
+    /// Whether there was room to note it.
+    fn note(&mut self, fleet: usize, cause: Caused, change: impl FnOnce(&mut Known)) -> bool {
+        let has_room = self.known.len() < self.remembered_max || self.known.contains_key(&(fleet, cause));
+        if has_room {
+            change(self.known.entry((fleet, cause)).or_default());
         }
-        change(self.known.entry((fleet, cause)).or_default());
+        has_room
     }
 }
 
@@ -201,7 +246,26 @@ mod tests {
         let accounts = chain.account(|_, _, _| panic!("nothing is wrong"));
         let expected = FollowUps { worked_off: 3, confirmed: 3, ..FollowUps::default() };
         assert_eq!(accounts, BTreeMap::from([(1, expected)]));
-        assert_eq!((chain.cause(9, 2), chain.cause(9, 3), chain.cause(0, 0)), (Some(cause(2)), None, None));
+        assert_eq!((chain.cause(9, 2), chain.cause(0, 0)), (Cause::Message(cause(2)), Cause::Nothing));
+    }
+
+    #[test]
+    fn beyond_what_is_remembered_nothing_is_claimed() {
+        let chain = Chain::with_room(2);
+        for sequence in 0..5 {
+            chain.publishes(9, cause(sequence));
+            chain.confirmed(1, cause(sequence));
+            chain.settled(1, cause(sequence));
+        }
+        // A publisher of which none is remembered is still no first of a chain.
+        chain.publishes(8, cause(5));
+        assert_eq!((chain.cause(9, 1), chain.cause(9, 2)), (Cause::Message(cause(1)), Cause::Forgotten));
+        assert_eq!((chain.cause(8, 0), chain.cause(7, 0)), (Cause::Forgotten, Cause::Nothing));
+        // What is known is still told, and each of the others is counted once.
+        chain.confirmed(1, cause(0));
+        let accounts = chain.account(|_, offending, confirmed| assert_eq!((offending, confirmed), (cause(0), 2)));
+        assert_eq!(accounts[&1], FollowUps { worked_off: 2, missing: 0, repeated: 1, confirmed: 3 });
+        assert_eq!(chain.unwritten(), 3);
     }
 
     #[test]
@@ -237,8 +301,9 @@ mod tests {
         chain.looked_at(false, false, || panic!("nothing is wrong"));
         chain.looked_at(true, false, || wrong(IdFault::Missing));
         chain.looked_at(true, true, || wrong(IdFault::Crossed));
+        chain.not_looked_at();
         let (ids, listed) = chain.ids();
-        assert_eq!(ids, Ids { checked: 3, missing: 2, crossed: 1, wrong: 2 });
+        assert_eq!(ids, Ids { checked: 3, missing: 2, crossed: 1, wrong: 2, unchecked: 1 });
         assert_eq!(listed.iter().map(|it| it.fault).collect::<Vec<_>>(), [IdFault::Missing, IdFault::Crossed]);
     }
 }

@@ -13,7 +13,10 @@ pub struct ChainsReport {
     pub ids_missing: u64,
     /// Of these, those that had one of another message, or one that is nobody's.
     pub ids_crossed: u64,
-    /// Messages that could not be remembered: there were too many.
+    /// Further deliveries, whose ids could not be looked at: it was not remembered what they follow.
+    #[serde(default)]
+    pub ids_unchecked: u64,
+    /// Messages that were worked off, and of which it could not be remembered what follows them: there were too many.
     #[serde(default)]
     pub unwritten: u64,
 }

@@ -71,7 +71,6 @@ pub(super) fn report(
             ..blank(class, history)
         }
     });
-    let with_wrong_ids: Vec<_> = with_wrong_ids.collect();
     // One that lacks an id and has another of somebody else is one message.
     account.violations_total += offending + ids.wrong;
     account.violations.extend(listed.into_iter().chain(with_wrong_ids));
@@ -93,6 +92,7 @@ pub(super) fn report(
         ids_checked: ids.checked,
         ids_missing: ids.missing,
         ids_crossed: ids.crossed,
+        ids_unchecked: ids.unchecked,
         unwritten: shared.chain.unwritten(),
     })
 }

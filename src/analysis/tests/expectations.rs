@@ -403,3 +403,30 @@ fn a_check_shows_what_is_measured() {
         assert_eq!(super::super::measured(&record, &metric), check.value, "{}", check.metric);
     }
 }
+
+#[test]
+fn what_led_to_what_is_not_judged_beyond_what_is_remembered() {
+    let verdict = |metric: &str, chains: ChainsReport| {
+        let judgement = judged(|record| {
+            record.plan.expect = vec![bound(metric, Comparison::Equal, 0.0)];
+            record.totals.count_chains(&chains);
+            record.chains = Some(chains);
+        });
+        judgement.verdict
+    };
+    let known = ChainsReport {
+        rows: vec![ChainRow { worked_off: 12_000, confirmed: 12_000, ..ChainRow::default() }],
+        ids_checked: 24_000,
+        ..ChainsReport::default()
+    };
+    for metric in ["follow_ups_missing", "follow_ups_repeated"] {
+        assert_eq!(verdict(metric, known.clone()), Pass);
+        assert_eq!(verdict(metric, ChainsReport { unwritten: 1, ..known.clone() }), Inconclusive);
+        assert_eq!(verdict(metric, ChainsReport { ids_unchecked: 1, ..known.clone() }), Pass);
+    }
+    for metric in ["ids_missing", "ids_crossed"] {
+        assert_eq!(verdict(metric, known.clone()), Pass);
+        assert_eq!(verdict(metric, ChainsReport { ids_unchecked: 1, ..known.clone() }), Inconclusive);
+        assert_eq!(verdict(metric, ChainsReport { unwritten: 1, ..known.clone() }), Pass);
+    }
+}

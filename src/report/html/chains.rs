@@ -31,5 +31,12 @@ pub(super) fn section(html: &mut Html, record: &Record) {
             let note = format!("Of {} more messages it was not remembered what they led to.", chains.unwritten);
             html.element("p", &note);
         }
+        if chains.ids_unchecked > 0 {
+            let note = format!(
+                "The ids of {} more deliveries were not looked at: it was not remembered what they follow.",
+                chains.ids_unchecked
+            );
+            html.element("p", &note);
+        }
     });
 }
