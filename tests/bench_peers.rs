@@ -233,7 +233,7 @@ mod reading {
     use lurcher::latency::{IntervalLog, histogram};
     use lurcher::record::{Interval, Phase, Record, Totals, fixture};
 
-    use super::outcome::{Outcome, later_than_1_ms};
+    use super::outcome::{Footprint, Outcome, later_than_1_ms};
 
     /// Of three seconds: two cores in the load, one in the drain, half a one in the audit; two fleets.
     fn record() -> Record {
@@ -263,6 +263,16 @@ mod reading {
         let mut early = record();
         early.generator.delivered_until_us = Some(1_500_000);
         assert_eq!(Outcome::of_record(&early).unwrap().cpu_us, 4_000_000, "the drain's wait is not load");
+    }
+
+    #[test]
+    fn of_a_process_the_most_that_was_seen_counts() {
+        let seen = |memory_peak_bytes, sleeps| Footprint { memory_peak_bytes, sleeps };
+        // A thread has ended since, and took what it had slept with it.
+        let footprint = seen(1 << 20, 3).or_more(seen(2 << 20, 1));
+        assert_eq!(footprint, seen(2 << 20, 3));
+        let outcome = Outcome { footprint, ..Outcome::of_record(&record()).unwrap() };
+        assert_eq!((outcome.messages_per_sleep(), outcome.memory_peak_mib()), (3.0, 2.0));
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn see(ran: &Ran) -> Seen {
         lost: totals.lost + totals.possibly_lost,
         disconnects: totals.disconnects,
         opening_s: opening.map_or(f64::NAN, |phase| (phase.end_us - phase.start_us) as f64 / 1e6),
-        memory_peak_bytes: ran.memory_peak_bytes,
+        memory_peak_bytes: ran.footprint.memory_peak_bytes.max(ran.record.generator.memory_peak_bytes),
         verdict: verdict.map_or("not judged", |judgement| judgement.verdict.word()).to_owned(),
         reasons: verdict.map(|judgement| judgement.reasons.clone()).unwrap_or_default(),
     }

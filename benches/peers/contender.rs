@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::outcome::Outcome;
-use super::stand::{Address, Failure, Stand, memory_peak};
+use super::stand::{Address, Failure, Stand, footprint};
 use super::{amqprs_peer, floor, lurcher_run};
 
 /// Who publishes and consumes.
@@ -89,7 +89,7 @@ pub fn serve(contender: Contender, job: &Job) -> Result<Outcome, Failure> {
         consumed: job.messages,
         elapsed_us: timed.elapsed.as_micros() as u64,
         cpu_us: timed.cpu.as_micros() as u64,
-        memory_peak_bytes: memory_peak("self"),
+        footprint: footprint("self"),
     })
 }
 
@@ -109,7 +109,7 @@ pub fn run(stand: &Stand, contender: Contender, job: &Job) -> Result<Outcome, Fa
                 return Err(format!("{}: {}", ended.status, ended.complained).into());
             }
             let outcome: Outcome = serde_json::from_str(&ended.said)?;
-            Ok(Outcome { memory_peak_bytes: outcome.memory_peak_bytes.max(ended.memory_peak_bytes), ..outcome })
+            Ok(Outcome { footprint: outcome.footprint.or_more(ended.footprint), ..outcome })
         }
     }
 }

@@ -9,7 +9,7 @@ use lurcher::record::{Record, Verdict};
 use serde_json::Value;
 
 use super::contender::{Contender, limit};
-use super::outcome::Outcome;
+use super::outcome::{Footprint, Outcome};
 use super::stand::{Failure, Stand};
 
 /// One producer, one consumer.
@@ -28,8 +28,8 @@ pub struct Ran {
     pub record: Record,
     /// Its interval log.
     pub log: Vec<u8>,
-    /// The most that was resident in the process's whole life, its report included, in bytes.
-    pub memory_peak_bytes: u64,
+    /// Of the process's whole life, its report included.
+    pub footprint: Footprint,
 }
 
 impl Ran {
@@ -37,7 +37,7 @@ impl Ran {
     pub fn outcome(self) -> Result<Outcome, Failure> {
         let ran = self.passed()?;
         let outcome = Outcome::of_record(&ran.record)?;
-        Ok(Outcome { memory_peak_bytes: ran.memory_peak_bytes, ..outcome })
+        Ok(Outcome { footprint: outcome.footprint.or_more(ran.footprint), ..outcome })
     }
 
     /// An error where the run did not pass.
@@ -100,6 +100,5 @@ pub fn run_through(
     let record = Record::read(folder)?;
     let log = std::fs::read(folder.join("latency.hlog"))?;
     std::fs::remove_dir_all(folder)?;
-    let memory_peak_bytes = ended.memory_peak_bytes.max(record.generator.memory_peak_bytes);
-    Ok(Ran { record, log, memory_peak_bytes })
+    Ok(Ran { record, log, footprint: ended.footprint })
 }

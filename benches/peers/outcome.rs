@@ -15,7 +15,7 @@ pub const PREFETCH: u16 = 200;
 /// - `cpu_us` is user and system time of the contender's process over that time, by its own reading of
 ///   `CLOCK_PROCESS_CPUTIME_ID`: neither its start, nor its connecting, nor its report. lurcher reads it once a second
 ///   and at each change of phase, so that up to a second of waiting after the last delivery is in its figure;
-/// - `memory_peak_bytes` is the most that was resident (`VmHWM`) at any time of the process's life.
+/// - `footprint` is of the process's whole life.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Messages published, confirmed, delivered and acked.
@@ -24,8 +24,28 @@ pub struct Outcome {
     pub elapsed_us: u64,
     /// Processor time, in microseconds.
     pub cpu_us: u64,
-    /// Largest resident memory, in bytes.
+    /// What the kernel says of the process.
+    pub footprint: Footprint,
+}
+
+/// What the kernel says of a process, as last seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Footprint {
+    /// The most that was resident (`VmHWM`), in bytes.
     pub memory_peak_bytes: u64,
+    /// Times that one of its threads slept until something came (`voluntary_ctxt_switches`).
+    pub sleeps: u64,
+}
+
+impl Footprint {
+    /// Of two that were seen of one process the larger of each figure: neither ever falls, but that a thread that has ended
+    /// takes its own with it.
+    pub fn or_more(self, other: Self) -> Self {
+        Self {
+            memory_peak_bytes: self.memory_peak_bytes.max(other.memory_peak_bytes),
+            sleeps: self.sleeps.max(other.sleeps),
+        }
+    }
 }
 
 impl Outcome {
@@ -41,7 +61,12 @@ impl Outcome {
 
     /// Largest resident memory, in MiB.
     pub fn memory_peak_mib(&self) -> f64 {
-        self.memory_peak_bytes as f64 / f64::from(1 << 20)
+        self.footprint.memory_peak_bytes as f64 / f64::from(1 << 20)
+    }
+
+    /// Messages consumed for each time that a thread slept until something came.
+    pub fn messages_per_sleep(&self) -> f64 {
+        self.consumed as f64 / self.footprint.sleeps.max(1) as f64
     }
 
     /// What a record of lurcher's says; the error says what it lacks.
@@ -57,7 +82,7 @@ impl Outcome {
             consumed: totals.consumed,
             elapsed_us,
             cpu_us: cpu_us_until(record, elapsed_us).ok_or("the record has no intervals of the load")?,
-            memory_peak_bytes: record.generator.memory_peak_bytes,
+            footprint: Footprint { memory_peak_bytes: record.generator.memory_peak_bytes, sleeps: 0 },
         })
     }
 }

@@ -154,6 +154,9 @@ pub fn markdown(runs: &[Run], held: &[Held], contenders: &[Contender], settings:
          lurcher reads it once a second and at each phase, so that up to a second of waiting after the last delivery is \
          in its figure\n\
          - memory: the most that was resident in the process's whole life\n\
+         - messages per sleep: for each time that one of the process's threads slept until something came. To be woken is \
+         what costs the floor most: the more the broker hands over at once, the less of that there is in a message, and \
+         the more of the books that the others keep\n\
          - lurcher: ledger, histograms, and the broker sampled each second; the others keep no books\n\n",
         whole(settings.messages as f64),
         settings.rounds,
@@ -181,11 +184,20 @@ fn peers(runs: &[Run], contenders: &[Contender], size: usize) -> String {
             spread(&of_floor(&rates, Outcome::per_s), decimal),
             spread(&values(&cpus), decimal),
             spread(&of_floor(&cpus, Outcome::cpu_us_per_message), decimal),
+            spread(&values(&of(Outcome::messages_per_sleep)), decimal),
             spread(&values(&of(Outcome::memory_peak_mib)), decimal),
         ]
     };
-    let header =
-        ["contender", "runs", "consumed/s", "÷ the floor's", "CPU µs per message", "÷ the floor's", "peak memory MiB"];
+    let header = [
+        "contender",
+        "runs",
+        "consumed/s",
+        "÷ the floor's",
+        "CPU µs per message",
+        "÷ the floor's",
+        "messages per sleep",
+        "peak memory MiB",
+    ];
     table(&header, &contenders.iter().map(row).collect::<Vec<_>>())
 }
 

@@ -17,6 +17,7 @@ use lurcher::proxy::Proxy;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::outcome::Footprint;
 use super::progress;
 
 /// What keeps the bench, or one contender, from going on.
@@ -98,8 +99,8 @@ pub struct Ended {
     pub said: String,
     /// The end of its standard error.
     pub complained: String,
-    /// The most that was resident, in bytes, as last seen before its end.
-    pub memory_peak_bytes: u64,
+    /// As last seen before its end.
+    pub footprint: Footprint,
 }
 
 impl Stand {
@@ -176,27 +177,27 @@ impl Stand {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let (status, memory_peak_bytes) = watched?;
+        let (status, footprint) = watched?;
         let last = |path: &PathBuf, lines: usize| -> Result<String, Failure> {
             let text = std::fs::read_to_string(path)?;
             let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
             Ok(all[all.len().saturating_sub(lines)..].join("\n"))
         };
-        Ok(Ended { status, said: last(&said, 1)?, complained: last(&complained, 5)?, memory_peak_bytes })
+        Ok(Ended { status, said: last(&said, 1)?, complained: last(&complained, 5)?, footprint })
     }
 
-    fn watch(&self, child: &mut Child, limit: Duration) -> Result<(ExitStatus, u64), Failure> {
+    fn watch(&self, child: &mut Child, limit: Duration) -> Result<(ExitStatus, Footprint), Failure> {
         let begun = Instant::now();
-        let mut memory_peak_bytes = 0;
+        let mut seen = Footprint::default();
         loop {
             if let Some(status) = child.try_wait()? {
-                return Ok((status, memory_peak_bytes));
+                return Ok((status, seen));
             }
             self.check()?;
             if begun.elapsed() > limit {
                 return Err(format!("it was not done after {} s", limit.as_secs()).into());
             }
-            memory_peak_bytes = memory_peak_bytes.max(memory_peak(&child.id().to_string()));
+            seen = seen.or_more(footprint(&child.id().to_string()));
             std::thread::sleep(LOOK_EVERY);
         }
     }
@@ -215,12 +216,19 @@ impl Stand {
     }
 }
 
-/// Largest resident memory of a process, by its number or as `self`, in bytes; 0 where the kernel does not tell.
-pub fn memory_peak(process: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+/// Of a process, by its number or as `self`; 0 for what the kernel does not tell.
+pub fn footprint(process: &str) -> Footprint {
+    let number = |path: &Path, name: &str| {
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.and_then(|value| value.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0)
+    };
+    let folder = Path::new("/proc").join(process);
+    let threads = std::fs::read_dir(folder.join("task")).into_iter().flatten().flatten();
+    Footprint {
+        memory_peak_bytes: number(&folder.join("status"), "VmHWM") * 1024,
+        sleeps: threads.map(|thread| number(&thread.path().join("status"), "voluntary_ctxt_switches")).sum(),
+    }
 }
 
 /// The broker that the bench's own scenario asks for.
