@@ -410,7 +410,7 @@ impl Row {
 
 /// `met`, or by how much it was missed.
 fn against(limit: f64, measured: f64, unit: &str) -> String {
-    if measured <= limit { "met".to_owned() } else { format!("missed by {:.1}{unit}", measured - limit) }
+    if measured <= limit { "met".to_owned() } else { format!("missed by {:.3}{unit}", measured - limit) }
 }
 
 fn table(sizes: &[u64]) -> Result<(), Box<dyn Error>> {

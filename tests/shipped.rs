@@ -1,4 +1,4 @@
-//! Every shipped scenario holds: two at a time on one broker that they share, or on one of its own where it breaks the
+//! Every shipped scenario holds: some at a time on one broker that they share, or on one of its own where it breaks the
 //! broker's node; each ends with the verdict `pass` and books that balance. A scenario that is added to `scenarios/` is
 //! tested here without a further word.
 
