@@ -183,6 +183,22 @@ fn a_stranger_is_a_phantom() {
     assert_eq!(phantoms, 3);
 }
 
+/// What a consumer has taken and does not settle is still the broker's, whoever that consumer is.
+#[test]
+fn what_another_consumer_holds_is_left_and_not_lost() {
+    let broker = Held::start();
+    let scenario = simple("withheld", "rate = \"200/s\"", "", "[load]\nduration = \"4s\"\n[expect]\nlost = 0");
+    let rig = broker.rig(&scenario);
+    let child = rig.start();
+    until("messages", || broker.has_queues());
+    let holder = broker.hold("withheld", 10);
+    let ended = rig.wait(child).expect_code(3);
+    drop(holder);
+    assert_consistent(&ended);
+    let totals = ended.record().totals;
+    assert_eq!((totals.lost, totals.left_in_queue, totals.consumed), (0, 10, totals.confirmed - 10));
+}
+
 #[test]
 fn an_undrained_queue_is_inconclusive() {
     let scenario = simple(

@@ -350,8 +350,8 @@ impl Ledger {
         self.tally(destination, |queue| *(if requeued { &mut queue.requeued } else { &mut queue.rejected }) += 1);
     }
 
-    /// So many copies are held back in a queue by the broker, where nobody can read them: dead letters that it keeps until
-    /// somebody takes them.
+    /// So many copies are in a queue where nobody can read them: a consumer has them and does not settle them, or the broker
+    /// keeps them as dead letters until somebody takes them.
     pub fn held(&self, destination: u32, count: u64) {
         if let Some(tally) = self.tallies.get(destination as usize) {
             lock(tally).held = count;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::fleets::{Fleets, client};
 use super::routes::PlanDestinations;
-use crate::broker::Broker;
+use crate::broker::{Broker, QueueDepth};
 use crate::client::{ClientError, Connection, Deliveries, QueueSubscription, Settle, SubscriberSetup};
 use crate::endpoint::Endpoint;
 use crate::fleet::{Shared, arrival};
 use crate::ledger::Arrival;
 use crate::plan::topology::RemovalRule;
-use crate::plan::{ClientKind, Plan, PrefetchScope, QueueKind, StreamOffset};
+use crate::plan::{ClientKind, Plan, PrefetchScope, QueueKind, QueuePlan, StreamOffset};
 use crate::stamp::Reading;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -116,22 +116,29 @@ impl Auditor<'_> {
         true
     }
 
-    /// Notes what queues hold back that dead-letter at least once: as long as nobody takes it, it is in no queue that can
-    /// be read. The broker counts it.
+    /// Notes what is in queues and cannot be read, as the broker counts it: what a consumer has and does not settle, be it
+    /// somebody else's or one that only the broker still knows, and dead letters that are kept until somebody takes them.
     pub(super) async fn note_held(&self, broker: &Broker) {
+        let Some(management) = broker.management().filter(|_| self.shared.ledger.backlog() > 0) else { return };
         let queues = &self.plan.topology.queues;
-        let strategy = |number: &usize| queues[*number].arguments.get("x-dead-letter-strategy");
-        let keeps = |number: &usize| strategy(number).is_some_and(|strategy| strategy == "at-least-once");
-        let keeping: Vec<usize> = (0..queues.len()).filter(keeps).collect();
-        let Some(management) = broker.management().filter(|_| !keeping.is_empty()) else { return };
-        if self.shared.ledger.backlog() == 0 {
+        let held = |depths: &[QueueDepth]| -> Vec<(usize, u64)> {
+            let depth = |name: &str| depths.iter().find(|depth| depth.name == name);
+            let held = |queue: &QueuePlan| depth(&queue.name).map(|depth| depth.messages.saturating_sub(depth.ready));
+            // A stream keeps what everybody has read.
+            let queues = queues.iter().enumerate().filter(|(_, queue)| queue.kind != QueueKind::Stream);
+            queues.filter_map(|(number, queue)| Some((number, held(queue)?))).filter(|(_, held)| *held > 0).collect()
+        };
+        let keeps = |queue: &QueuePlan| {
+            queue.arguments.get("x-dead-letter-strategy").is_some_and(|strategy| strategy == "at-least-once")
+        };
+        let seen = management.queues().await.is_ok_and(|depths| !held(&depths).is_empty());
+        if !seen && !queues.iter().any(keeps) {
             return;
         }
+        // Our own consumers have left a moment ago, which may not be counted yet.
         tokio::time::sleep(COUNTED_WITHIN).await;
         let Ok(depths) = management.queues().await else { return };
-        for number in keeping {
-            let depth = depths.iter().find(|depth| depth.name == queues[number].name);
-            let held = depth.map_or(0, |depth| depth.messages.saturating_sub(depth.ready + depth.unacked));
+        for (number, held) in held(&depths) {
             self.shared.ledger.held(self.destinations.by_queue[number][0], held);
         }
     }

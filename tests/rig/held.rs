@@ -95,6 +95,26 @@ impl Held {
         });
     }
 
+    /// Takes so many messages of a queue, as a consumer that never settles them; they are held as long as the connection.
+    pub fn hold(&self, queue: &str, count: u16) -> lapin::Connection {
+        use futures_util::StreamExt;
+        self.wait(async {
+            let connection = self.connect().await;
+            let channel = connection.create_channel().await.expect("a channel");
+            channel.basic_qos(count, lapin::options::BasicQosOptions::default()).await.expect("a prefetch");
+            let options = lapin::options::BasicConsumeOptions::default();
+            let consumer =
+                channel.basic_consume(queue.into(), "holder".into(), options, lapin::types::FieldTable::default());
+            let mut consumer = consumer.await.expect("a consumer");
+            for _ in 0..count {
+                consumer.next().await.expect("a message").expect("a delivery");
+            }
+            // Neither the consumer nor its channel is to end with these.
+            std::mem::forget((consumer, channel));
+            connection
+        })
+    }
+
     async fn connect(&self) -> lapin::Connection {
         let url = broker::url(self.broker());
         lapin::Connection::connect(&url, lapin::ConnectionProperties::default()).await.expect("connected")
